@@ -1,0 +1,164 @@
+"""Shapes of every part, as frozen dataclasses, and the presets that name them.
+
+A config is what a bundle stores beside its weights and what a checkpoint is compared with; it holds no paths,
+no devices and nothing about training. `from_dict` is strict: an unknown or missing key names itself.
+Presets: `tiny` (tests, seconds), `starter` (ships in the repository), `base` (AudioLM's own sizes, arXiv 2209.03143).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from model.errors import ConfigError
+
+SAMPLE_RATE = 16_000
+
+
+class _Strict:
+    """Mixin: dataclass to and from plain JSON values, refusing what it does not know."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(fields))
+        missing = sorted(set(fields) - set(values))
+        if unknown or missing:
+            raise ConfigError(f"{cls.__name__}: unknown keys {unknown}, missing keys {missing}")
+        kwargs: dict[str, Any] = {}
+        for name, value in values.items():
+            kwargs[name] = tuple(value) if isinstance(value, list) else value
+        try:
+            return cls(**kwargs)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{cls.__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class CodecConfig(_Strict):
+    """Frame-synchronous spectral codec: 50 frames per second, residual vector quantization."""
+
+    hop_length: int = 320  # 20 ms at 16 kHz: one frame
+    num_codebooks: int = 12  # 12 levels x 10 bit x 50 Hz = 6 kbit/s
+    codebook_size: int = 1024
+    latent_dim: int = 128  # width of the quantized vector
+    encoder_dim: int = 256
+    encoder_layers: int = 4
+    decoder_dim: int = 320
+    decoder_layers: int = 8
+    kernel_size: int = 7  # ConvNeXt depthwise kernel, frames
+
+
+@dataclass(frozen=True)
+class TokenizerConfig(_Strict):
+    """Conformer encoder whose middle layer, clustered, gives semantic tokens at 25 Hz."""
+
+    hop_length: int = 640
+    n_mels: int = 80
+    encoder_dim: int = 192
+    num_heads: int = 4
+    ffn_dim: int = 768
+    num_layers: int = 4  # layers kept for inference: the one that is clustered is the last
+    conv_kernel: int = 9
+    left_context: int = 24  # frames of past that attention sees, per layer
+    right_context: int = (
+        4  # frames of future: few, or a prompt's last tokens differ from those inside a longer clip
+    )
+    num_clusters: int = 512
+
+
+@dataclass(frozen=True)
+class StageConfig(_Strict):
+    """One token stage. `max_frames` is the window it is trained on and never exceeds in use."""
+
+    n_layer: int
+    n_head: int
+    n_kv_head: int  # heads of keys and values, each read by n_head / n_kv_head query heads (arXiv 2305.13245)
+    n_embd: int
+    n_ff: int
+    dropout: float
+    frame_rate: float
+    max_frames: int
+    vocab_size: int  # codes per codebook; heads have exactly this many classes
+    num_codebooks: int  # codebooks this stage predicts
+    first_codebook: int = 0  # index of its first codebook in the codec's stack
+    conditioning_vocab: int = 0  # semantic clusters it is conditioned on, 0 for none
+    lookahead: int = 0  # future semantic frames added to the input embedding
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All parts of one system size."""
+
+    name: str
+    codec: CodecConfig
+    tokenizer: TokenizerConfig
+    semantic: StageConfig
+    coarse: StageConfig
+    fine: StageConfig
+    max_prompt_seconds: float = 10.0
+    temperatures: tuple[float, float, float] = field(default=(0.6, 0.8, 0.6))
+
+
+def _stage(
+    kind: str, n_layer: int, n_head: int, n_embd: int, *, clusters: int, codes: int, dropout: float, seconds: float,
+    n_kv_head: int | None = None,
+) -> StageConfig:  # fmt: skip
+    frame_rate = 25.0 if kind == "semantic" else 50.0
+    shape: dict[str, dict[str, int]] = {
+        "semantic": {"vocab_size": clusters, "num_codebooks": 1},
+        "coarse": {"vocab_size": codes, "num_codebooks": 4, "conditioning_vocab": clusters, "lookahead": 2},
+        "fine": {"vocab_size": codes, "num_codebooks": 8, "first_codebook": 4},
+    }
+    return StageConfig(
+        n_layer=n_layer,
+        n_head=n_head,
+        n_kv_head=n_kv_head or n_head,
+        n_embd=n_embd,
+        n_ff=4 * n_embd,
+        dropout=dropout,
+        frame_rate=frame_rate,
+        max_frames=round(seconds * frame_rate),
+        **shape[kind],
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(
+        "tiny",
+        CodecConfig(
+            codebook_size=32,
+            latent_dim=16,
+            encoder_dim=16,
+            encoder_layers=1,
+            decoder_dim=16,
+            decoder_layers=1,
+        ),
+        TokenizerConfig(encoder_dim=16, num_heads=2, ffn_dim=32, num_layers=1, num_clusters=16),
+        _stage("semantic", 2, 2, 32, clusters=16, codes=32, dropout=0.0, seconds=4.0),
+        _stage("coarse", 2, 4, 32, n_kv_head=2, clusters=16, codes=32, dropout=0.0, seconds=3.0),
+        _stage("fine", 2, 2, 32, clusters=16, codes=32, dropout=0.0, seconds=2.0),
+        max_prompt_seconds=1.5,
+    ),
+    "starter": Preset(
+        "starter",
+        CodecConfig(),
+        TokenizerConfig(),
+        _stage("semantic", 6, 5, 320, clusters=512, codes=1024, dropout=0.1, seconds=20.0),
+        _stage("coarse", 6, 6, 384, n_kv_head=3, clusters=512, codes=1024, dropout=0.1, seconds=10.0),
+        _stage("fine", 4, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=4.0),
+        max_prompt_seconds=6.0,
+    ),
+    "base": Preset(
+        "base",
+        CodecConfig(encoder_dim=512, encoder_layers=8, decoder_dim=768, decoder_layers=12),
+        TokenizerConfig(encoder_dim=512, num_heads=8, ffn_dim=2048, num_layers=8, num_clusters=1024),
+        _stage("semantic", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=30.0),
+        _stage("coarse", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=10.0),
+        _stage("fine", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=4.0),
+    ),
+}
