@@ -1,0 +1,85 @@
+"""From a training run to a bundle: the weights each part exported, its reports, and what it was trained on.
+
+Expects RUN_DIR/<part>/config.json, model.safetensors and, if the part's training reached its end, report.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.bundle import CARD, INT8_PARTS, PARTS, BundleInfo, save_bundle
+from model.config import PRESETS
+from model.errors import BundleError, ConfigError
+from model.training.data import read_manifest
+from model.training.frozen import load_codec, load_part
+
+
+def pack_run(
+    run_dir: Path,
+    output: Path,
+    *,
+    name: str,
+    model_version: str,
+    preset: str,
+    temperatures: Sequence[float] | None = None,
+    card: Path | None = None,
+    data: Sequence[Path] = (),
+    int8_parts: tuple[str, ...] = INT8_PARTS,
+) -> None:
+    """Write the bundle `output` from the five parts in `run_dir`.
+
+    `temperatures` and the prompt length come from `preset` if not given; `card` from an older bundle at `output`.
+    Raises TrainingError for a part that is not there, ConfigError for an unknown name, BundleError.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
+    unknown = sorted(set(int8_parts) - set(PARTS))
+    if unknown:
+        raise ConfigError(f"unknown part {unknown[0]!r}: one of {', '.join(PARTS)}")
+    card = card or output / CARD
+    if not card.is_file():
+        raise BundleError(f"{card} does not exist: a bundle needs a model card", code="bundle_incomplete")
+    chosen = temperatures or PRESETS[preset].temperatures
+    save_bundle(
+        output,
+        {part: load_codec(run_dir) if part == "codec" else load_part(run_dir, part) for part in PARTS},
+        BundleInfo(
+            name=name,
+            model_version=model_version,
+            max_prompt_seconds=PRESETS[preset].max_prompt_seconds,
+            temperatures=(chosen[0], chosen[1], chosen[2]),
+            training={
+                "data": [row for corpus in data for row in _account(corpus)],
+                "reports": {part: _report(run_dir / part) for part in (*PARTS, "decoder")},
+            },
+        ),
+        card.read_text(),
+        int8_parts,
+    )
+
+
+def _report(folder: Path) -> dict[str, Any] | None:
+    path = folder / "report.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _account(corpus: Path) -> list[dict[str, Any]]:
+    """Hours of the training split of one corpus, by kind, licence and source."""
+    seconds: dict[tuple[str, str, str], float] = defaultdict(float)
+    for row in read_manifest(corpus):
+        if row["split"] == "train":
+            seconds[row["kind"], row["licence"], row["source"]] += float(row["seconds"])
+    return [
+        {
+            "corpus": corpus.name,
+            "kind": kind,
+            "licence": licence,
+            "source": source,
+            "hours": round(total / 3600, 3),
+        }
+        for (kind, licence, source), total in sorted(seconds.items())
+    ]

@@ -1,0 +1,93 @@
+"""What the trainings of the three stages share: batch size, learning rate, input noise, and the check at the end.
+
+The check: on whole held-out recordings, every codebook's perplexity must be below that of the better of two baselines
+that know no context beyond one frame (model.evaluation.lm). A stage that does not manage that has learnt nothing the
+next stage could use.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.config import StageConfig
+from model.evaluation.lm import ClipTokens, stage_row
+from model.stages import AutoregressiveStage, FineStage, SemanticStage
+from model.training.crops import TokenCrops
+from model.training.report import Check
+
+FRAMES_PER_STEP = {"cpu": 2_000, "cuda": 64_000}  # a step of the starter takes about 1 s on one CPU core
+INPUT_NOISE = 0.05  # share of input ids replaced by random ones: generation reads its own mistakes
+VALIDATION_MINUTES = 4.0
+COUNTED_RECORDINGS = 2_000  # training recordings that the baselines are counted on
+CHECKED_RECORDINGS = 48
+
+
+def batch_size(config: StageConfig, device: torch.device) -> int:
+    """Rows of `max_frames` frames in a step of one process."""
+    return max(1, FRAMES_PER_STEP.get(device.type, 2_000) // config.max_frames)
+
+
+def learning_rate(config: StageConfig) -> float:
+    """Peak learning rate, 1e-3 at width 320 and less for wider models."""
+    return 1e-3 * math.sqrt(320 / config.n_embd)
+
+
+def with_noise(ids: Tensor, vocab_size: int, share: float = INPUT_NOISE) -> Tensor:
+    """`ids` of any shape with `share` of those below `vocab_size` replaced by random ones; what is above stays."""
+    noisy = torch.where(
+        torch.rand(ids.shape, device=ids.device) < share, torch.randint_like(ids, vocab_size), ids
+    )
+    return torch.where(ids < vocab_size, noisy, ids)
+
+
+def hide_padding(codes: Tensor, lengths: Tensor, none_id: int) -> Tensor:
+    """codes [B, K, T] with `none_id` from frame lengths [B] on; a target of that id is not counted."""
+    beyond = torch.arange(codes.shape[-1], device=codes.device) >= lengths[:, None]  # (B, T)
+    return codes.masked_fill(beyond[:, None], none_id)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, none_id: int) -> Tensor:
+    """Mean over targets [..] that are not `none_id`, of logits [.., V], in nats."""
+    return nn.functional.cross_entropy(
+        logits.flatten(0, -2).float(), targets.reshape(-1), ignore_index=none_id
+    )
+
+
+def recordings(crops: TokenCrops, count: int, device: torch.device) -> list[ClipTokens]:
+    """At most `count` whole recordings, the same ones every time, of all kinds."""
+    order = np.random.default_rng(0).permutation(len(crops.audio.files))[:count]
+    chosen = (crops.recording(int(i)) for i in order)
+    return [
+        ClipTokens(*(torch.from_numpy(x).to(device) for x in both)) for both in chosen if both[0].size > 1
+    ]
+
+
+def perplexities(stage: nn.Module, levels: range, train: TokenCrops, held_out: TokenCrops) -> dict[str, Any]:
+    """The stage's row of the evaluation table on `held_out` (model.evaluation.lm.stage_row)."""
+    assert isinstance(stage, AutoregressiveStage | FineStage)
+    device = stage.table.weight.device
+    with torch.inference_mode():
+        return stage_row(
+            stage,
+            recordings(train, COUNTED_RECORDINGS, torch.device("cpu")),
+            recordings(held_out, CHECKED_RECORDINGS, device),
+            levels,
+            semantic=isinstance(stage, SemanticStage),
+        )
+
+
+def checks(row: dict[str, Any]) -> list[Check]:
+    """Per codebook: perplexity below both baselines."""
+    return [
+        Check(
+            f"codebook {level['level']} perplexity",
+            level["perplexity"],
+            min(level["unigram"], level["previous"]),
+        )
+        for level in row["levels"]
+    ]

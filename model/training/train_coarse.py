@@ -1,0 +1,84 @@
+"""Train the coarse stage: the codec's first codebooks, given the semantic tokens.
+
+From top to bottom: crops of cached tokens; lay the codes out in the delay pattern; replace some codes and some semantic
+tokens, since in use both are generated; predict every code; keep the averaged weights with the lowest validation loss;
+check perplexity against baselines.
+
+A crop is as many frames longer than the window as the delay pattern runs past it: in use, too, codes go on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.config import PRESETS
+from model.stages import CoarseStage
+from model.tokens import delay
+from model.training.crops import FRAMES_PER_TOKEN, Crops, TokenCrops
+from model.training.loop import Report, TrainingOptions, TrainingRun, adamw
+from model.training.prediction import (
+    VALIDATION_MINUTES,
+    batch_size,
+    checks,
+    cross_entropy,
+    hide_padding,
+    learning_rate,
+    perplexities,
+    with_noise,
+)
+
+VALIDATION_ROWS = 12
+
+
+def loss_of(forward: Callable[..., Tensor], stage: CoarseStage, crops: Crops, *, noise: bool) -> Tensor:
+    """Mean negative log-likelihood of a code, in nats."""
+    none, codebooks = stage.none_id, stage.num_codebooks
+    codes = hide_padding(crops.codes[:, :codebooks], FRAMES_PER_TOKEN * crops.lengths, none)
+    clusters = stage.config.conditioning_vocab
+    semantic = hide_padding(crops.semantic[:, None], crops.lengths, clusters)[:, 0]
+    steps = stage.max_length
+    seen, told = (with_noise(codes, none), with_noise(semantic, clusters)) if noise else (codes, semantic)
+    logits = forward(delay(seen, steps, none), told)  # (B, N, K, V)
+    return cross_entropy(logits, delay(codes, steps, none).transpose(1, 2), none)
+
+
+def train(options: TrainingOptions) -> Report:
+    """Train into `options.out / "coarse"`, from the tokens under `options.out / "cache"`."""
+    config = PRESETS[options.preset].coarse
+    cache = options.out / "cache"
+    data = TokenCrops.open(options.data, cache, "train", with_codes=True)
+    valid = TokenCrops.open(options.data, cache, "valid", with_codes=True)
+
+    torch.manual_seed(options.seed)
+    stage = CoarseStage(config)
+    optimizer = adamw(stage, learning_rate(config))
+    run = TrainingRun(
+        options, "coarse", config, {"model": stage}, {"main": optimizer}, averaged=["model"], decay=0.995
+    )
+    forward = torch.compile(stage) if options.compile else stage
+    rows = options.batch or batch_size(config, run.device)
+    length = -(-stage.max_length // FRAMES_PER_TOKEN)  # semantic frames of a crop
+    held_out = valid.draw(np.random.default_rng(0), VALIDATION_ROWS, length).to(run.device)
+
+    def validate() -> None:
+        with torch.no_grad(), run.autocast():
+            loss = float(loss_of(run.averaged["model"], stage, held_out, noise=False))
+        run.log(valid_loss=loss)
+        run.save_weights("model", score=loss)
+
+    for _ in run:
+        crops = data.draw(run.rng, rows, length).to(run.device)
+        with run.autocast():
+            loss = loss_of(forward, stage, crops, noise=True)
+        norm = run.update(loss)
+        run.log(loss=loss, gradient_norm=norm)
+        if run.due("validation", VALIDATION_MINUTES):
+            validate()
+    validate()
+
+    row = perplexities(run.best_module("model"), range(config.num_codebooks), data, valid)
+    return run.finish(checks(row), perplexity=row["perplexity"], valid_loss=run.best)

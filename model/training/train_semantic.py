@@ -1,0 +1,74 @@
+"""Train the semantic stage: the next of 25 tokens per second.
+
+From top to bottom: crops of cached semantic tokens, some of them replaced; predict every next token; keep the averaged
+weights with the lowest validation loss; check perplexity against baselines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.config import PRESETS
+from model.stages import SemanticStage
+from model.training.crops import Crops, TokenCrops
+from model.training.loop import Report, TrainingOptions, TrainingRun, adamw
+from model.training.prediction import (
+    VALIDATION_MINUTES,
+    batch_size,
+    checks,
+    cross_entropy,
+    hide_padding,
+    learning_rate,
+    perplexities,
+    with_noise,
+)
+
+VALIDATION_ROWS = 16
+
+
+def loss_of(forward: Callable[..., Tensor], crops: Crops, vocab_size: int, *, noise: bool) -> Tensor:
+    """Mean negative log-likelihood of the next token, in nats."""
+    grid = hide_padding(crops.semantic[:, None], crops.lengths, vocab_size)  # (B, 1, S)
+    seen = with_noise(grid, vocab_size) if noise else grid
+    return cross_entropy(forward(seen), grid.transpose(1, 2), vocab_size)
+
+
+def train(options: TrainingOptions) -> Report:
+    """Train into `options.out / "semantic"`, from the tokens under `options.out / "cache"`."""
+    config = PRESETS[options.preset].semantic
+    cache = options.out / "cache"
+    data = TokenCrops.open(options.data, cache, "train", with_codes=False)
+    valid = TokenCrops.open(options.data, cache, "valid", with_codes=False)
+
+    torch.manual_seed(options.seed)
+    stage = SemanticStage(config)
+    optimizer = adamw(stage, learning_rate(config))
+    run = TrainingRun(
+        options, "semantic", config, {"model": stage}, {"main": optimizer}, averaged=["model"], decay=0.995
+    )
+    forward = torch.compile(stage) if options.compile else stage
+    rows = options.batch or batch_size(config, run.device)
+    held_out = valid.draw(np.random.default_rng(0), VALIDATION_ROWS, config.max_frames).to(run.device)
+
+    def validate() -> None:
+        with torch.no_grad(), run.autocast():
+            loss = float(loss_of(run.averaged["model"], held_out, config.vocab_size, noise=False))
+        run.log(valid_loss=loss)
+        run.save_weights("model", score=loss)
+
+    for _ in run:
+        crops = data.draw(run.rng, rows, config.max_frames).to(run.device)
+        with run.autocast():
+            loss = loss_of(forward, crops, config.vocab_size, noise=True)
+        norm = run.update(loss)
+        run.log(loss=loss, gradient_norm=norm)
+        if run.due("validation", VALIDATION_MINUTES):
+            validate()
+    validate()
+
+    row = perplexities(run.best_module("model"), range(1), data, valid)
+    return run.finish(checks(row), perplexity=row["perplexity"], valid_loss=run.best)

@@ -1,0 +1,131 @@
+"""The three stages' trainings, on token sequences whose rule they must find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from model.config import PRESETS
+from model.errors import TrainingError
+from model.stages import FineStage, SemanticStage
+from model.training import train_coarse, train_fine, train_semantic
+from model.training.crops import TokenCrops, token_path
+from model.training.data import MANIFEST_COLUMNS, AudioStore, TokenStore
+from model.training.loop import TrainingOptions
+from model.training.prediction import hide_padding, with_noise
+
+CLUSTERS, CODES = PRESETS["tiny"].tokenizer.num_clusters, PRESETS["tiny"].codec.codebook_size
+
+
+def semantic_of(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """A walk that depends on two tokens back, which no previous-token baseline can follow: [1, S]."""
+    tokens = [len(waveform) % CLUSTERS, 3]
+    while len(tokens) < -(-len(waveform) // 640):
+        tokens.append((tokens[-2] + 5) % CLUSTERS)
+    return np.array(tokens)[None]
+
+
+def codes_of(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Codes that follow from the semantic token and the level below: [12, T]."""
+    frames = -(-len(waveform) // 320)
+    rows = [np.repeat(semantic_of(waveform)[0], 2)[:frames]]
+    for level in range(1, 12):
+        rows.append((rows[-1] * 3 + level) % CODES)
+    return np.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> TrainingOptions:
+    root = tmp_path_factory.mktemp("training")
+    rng = np.random.default_rng(0)
+    corpus = root / "corpus"
+    corpus.mkdir()
+    lines = [",".join(MANIFEST_COLUMNS)]
+    for split, count in (("train", 24), ("valid", 4)):
+        for i in range(count):
+            samples = int(rng.integers(30_000, 90_000))
+            soundfile.write(corpus / f"{split}{i}.wav", np.zeros(samples, np.float32), 16_000)
+            lines.append(
+                f"{split}{i}.wav,{'piano' if i % 2 else 'speech'},nobody,{split},{samples / 16_000},CC0,test"
+            )
+    (corpus / "manifest.csv").write_text("\n".join(lines) + "\n")
+    chosen = TrainingOptions(
+        preset="tiny",
+        data=(corpus,),
+        out=root / "run",
+        minutes=1.0,
+        device="cpu",
+        max_steps=60,
+        seed=1,
+        batch=6,
+    )
+    cache = chosen.out / "cache"
+    for split in ("train", "valid"):
+        store = AudioStore.build([corpus], cache, split)
+        TokenStore.build(token_path(cache, split, "semantic"), store, "test", semantic_of)
+        TokenStore.build(token_path(cache, split, "codes"), store, "test", codes_of)
+    return chosen
+
+
+def test_crops_are_aligned_and_end_where_the_recording_ends(options: TrainingOptions) -> None:
+    crops = TokenCrops.open(options.data, options.out / "cache", "valid", with_codes=True)
+    drawn = crops.draw(np.random.default_rng(0), 16, 110)
+    assert drawn.semantic.shape == (16, 110) and drawn.codes.shape == (16, 12, 220)
+    assert int(drawn.lengths.min()) < 110
+    for row, length in enumerate(drawn.lengths.tolist()):
+        np.testing.assert_array_equal(
+            drawn.codes[row, 0, : 2 * length].numpy(), np.repeat(drawn.semantic[row, :length].numpy(), 2)
+        )
+        assert int(drawn.codes[row, :, 2 * length :].abs().sum()) == 0
+
+
+def test_tokens_that_were_never_made_are_named(options: TrainingOptions, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="semantic"):
+        TokenCrops.open(options.data, tmp_path, "valid", with_codes=False)
+
+
+def test_the_semantic_stage_beats_the_baselines(options: TrainingOptions) -> None:
+    report = train_semantic.train(options)
+    assert report.passed, report.checks
+    assert report.measures["perplexity"] < 12
+    stage = SemanticStage(PRESETS["tiny"].semantic)
+    stage.load_state_dict(load_file(options.out / "semantic" / "model.safetensors"))
+
+
+def test_the_coarse_stage_beats_the_baselines(options: TrainingOptions) -> None:
+    report = train_coarse.train(options)
+    assert report.passed, report.checks
+    assert [check.name for check in report.checks] == [f"codebook {k} perplexity" for k in (1, 2, 3, 4)]
+
+
+def test_the_fine_stage_learns_every_level(options: TrainingOptions) -> None:
+    report = train_fine.train(options)
+    assert len(report.checks) == 8
+    assert report.measures["perplexity"] < 0.5 * CODES
+
+
+def test_padding_is_neither_noisy_nor_a_target() -> None:
+    torch.manual_seed(0)
+    codes = hide_padding(torch.zeros(2, 3, 50, dtype=torch.int64), torch.tensor([20, 50]), CODES)
+    noisy = with_noise(codes, CODES, 0.5)
+    assert bool((noisy[0, :, 20:] == CODES).all())
+    assert int((noisy[1] > 0).sum()) > 40
+    assert int(noisy[1].max()) < CODES
+
+
+def test_the_fine_loss_counts_only_frames_after_the_prompt() -> None:
+    torch.manual_seed(0)
+    stage = FineStage(PRESETS["tiny"].fine).eval()
+    codes = torch.randint(0, CODES, (1, 12, 40))
+    lengths = torch.tensor([20])
+    crops = train_fine.Crops(torch.zeros(1, 20, dtype=torch.int64), codes, lengths)
+    loss = train_fine.loss_of(stage, stage, crops, torch.tensor([30]), 6, noise=False)
+    logits = stage(codes, torch.tensor([30]), 6)
+    expected = torch.nn.functional.cross_entropy(logits[0, 30:], codes[0, 6, 30:])
+    torch.testing.assert_close(loss, expected)
