@@ -178,13 +178,16 @@ _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
 )
 _LIST_END, _PHONEME = 0, 7  # espeak_EVENT_TYPE
-_RETRIEVAL, _PHONEME_EVENTS, _PHONEME_IPA = 1, 1, 2  # espeak_Initialize
+_SYNCHRONOUS, _PHONEME_EVENTS, _PHONEME_IPA = 2, 1, 2  # espeak_Initialize
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 
 
 class Espeak:
-    """espeak-ng's library; one per process. Raises TrainingError when it is not installed."""
+    """espeak-ng's library. Raises TrainingError when it is not installed.
+
+    It speaks in the calling thread: espeak-ng's own one waits for ever once the library is started twice in a process.
+    """
 
     def __init__(self) -> None:
         name = ctypes.util.find_library("espeak-ng")
@@ -193,7 +196,7 @@ class Espeak:
                 "the library espeak-ng is not installed (Debian: libespeak-ng1, espeak-ng-data)"
             )
         self._library = ctypes.CDLL(name)
-        self._rate = self._library.espeak_Initialize(_RETRIEVAL, 0, None, _PHONEME_EVENTS | _PHONEME_IPA)
+        self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, None, _PHONEME_EVENTS | _PHONEME_IPA)
         if self._rate <= 0:
             raise TrainingError(f"espeak-ng did not start (espeak_Initialize: {self._rate})")
         self._pieces: list[npt.NDArray[np.int16]] = []
@@ -223,7 +226,6 @@ class Espeak:
         self._pieces, self._starts = [], []
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None)
-        self._library.espeak_Synchronize()
         samples = np.concatenate(self._pieces or [np.zeros(1, np.int16)]).astype(np.float32) / 32768
         return resample(torch.from_numpy(samples), self._rate, SAMPLE_RATE).numpy(), self._starts
 

@@ -19,7 +19,7 @@ from model.training.aligned import (
     render_piano,
     render_speech,
 )
-from model.training.phones import ALIASES, ARPABET, PHONES, SILENCE, phone_index
+from model.training.phones import ALIASES, ARPABET, PHONES, SILENCE, Espeak, phone_index
 
 
 def test_every_name_maps_to_a_known_phone() -> None:
@@ -84,6 +84,13 @@ def test_espeak_says_where_its_phones_are() -> None:
     assert clips.speaker.tolist() == [0, 1]
     with pytest.raises(TrainingError, match="xx\\+m1"):
         render_speech(0, 1, 1.0, ("xx+m1",))
+
+
+@pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="libespeak-ng is not installed")
+def test_espeak_speaks_again_when_started_again() -> None:
+    first, second = (Espeak().speak("Hello, friend.", "en-us", np.random.default_rng(0)) for _ in range(2))
+    assert [phone for _, phone in first[1]] == [phone for _, phone in second[1]]
+    assert len(first[1]) > 5
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
