@@ -1,6 +1,6 @@
 # make run      serve on http://127.0.0.1:8000          make test   the whole test suite
 # make install  only install what serving needs         make check  lint, types, import rules
-# make bench    measure speed and quality               make lock   pin the newest allowed versions
+# make bench    measure speed                           make lock   pin the newest allowed versions
 #
 # Installing happens once: a stamp file per lock, remade when the lock changes.
 
