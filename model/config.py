@@ -40,17 +40,16 @@ class _Strict:
 
 @dataclass(frozen=True)
 class CodecConfig(_Strict):
-    """Frame-synchronous spectral codec: 50 frames per second, residual vector quantization."""
+    """Frame-synchronous codec of spectral magnitudes: 50 frames per second, residual vector quantization."""
 
     hop_length: int = 320  # 20 ms at 16 kHz: one frame
     num_codebooks: int = 12  # 12 levels x 10 bit x 50 Hz = 6 kbit/s
     codebook_size: int = 1024
-    latent_dim: int = 128  # width of the quantized vector
-    encoder_dim: int = 256
-    encoder_layers: int = 4
+    latent_dim: int = 128  # width of the quantized vector: principal components that are kept
     decoder_dim: int = 320
-    decoder_layers: int = 8
+    decoder_layers: int = 4
     kernel_size: int = 7  # ConvNeXt depthwise kernel, frames
+    phase_iterations: int = 24  # of the fast Griffin-Lim algorithm
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,55 @@ class StageConfig(_Strict):
 
 
 @dataclass(frozen=True)
+class OperatingPoint(_Strict):
+    """What the detector does at a threshold for clips of one range of lengths, as measured on held-out recordings."""
+
+    bucket: str  # "5-10 s"
+    least_seconds: float  # the shortest clip it holds for
+    threshold: float  # on the clip's probability
+    false_positive_rate: float
+    upper_bound: float  # of that rate, with 95 % confidence
+    clips: int  # not ours, that it was measured on
+    true_positive_rate: float
+
+
+@dataclass(frozen=True)
+class DetectorConfig(_Strict):
+    """Classifier of windows: ours or not."""
+
+    window_seconds: float = 3.0
+    hop_seconds: float = 0.5
+    n_fft: int = 1024  # 64 ms: partials of a voice lie apart
+    hop_length: int = 160  # 10 ms; the network works on every second one
+    n_bands: int = 96
+    channels: tuple[int, ...] = (
+        8,
+        16,
+        32,
+    )  # of the convolutions over time and frequency, halving the bands each
+    dim: int = 128
+    n_layer: int = 4
+    kernel_size: int = 9  # of the convolutions over time: 180 ms
+    dropout: float = 0.1
+    operating_points: tuple[
+        OperatingPoint, ...
+    ] = ()  # by length, shortest first; none before it was measured
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        points = values.get("operating_points", ())
+        read = tuple(OperatingPoint.from_dict(point) for point in points)
+        return super().from_dict(
+            values | {"operating_points": read} if "operating_points" in values else values
+        )
+
+    def operating_point(self, seconds: float) -> OperatingPoint | None:
+        """The one for clips of `seconds`."""
+        fitting = [point for point in self.operating_points if point.least_seconds <= seconds]
+        return fitting[-1] if fitting else None
+
+
+@dataclass(frozen=True)
 class Preset:
     """All parts of one system size."""
 
@@ -100,8 +148,9 @@ class Preset:
     semantic: StageConfig
     coarse: StageConfig
     fine: StageConfig
+    detector: DetectorConfig = DetectorConfig()
     max_prompt_seconds: float = 10.0
-    temperatures: tuple[float, float, float] = field(default=(0.6, 0.8, 0.6))
+    temperatures: tuple[float, float, float] = field(default=(0.8, 0.95, 0.5))
 
 
 def _stage(
@@ -133,15 +182,15 @@ PRESETS: dict[str, Preset] = {
         CodecConfig(
             codebook_size=32,
             latent_dim=16,
-            encoder_dim=16,
-            encoder_layers=1,
             decoder_dim=16,
             decoder_layers=1,
+            phase_iterations=2,
         ),
         TokenizerConfig(encoder_dim=16, num_heads=2, ffn_dim=32, num_layers=1, num_clusters=16),
         _stage("semantic", 2, 2, 32, clusters=16, codes=32, dropout=0.0, seconds=4.0),
         _stage("coarse", 2, 4, 32, n_kv_head=2, clusters=16, codes=32, dropout=0.0, seconds=3.0),
         _stage("fine", 2, 2, 32, clusters=16, codes=32, dropout=0.0, seconds=2.0),
+        DetectorConfig(window_seconds=1.0, n_bands=32, channels=(4, 4), dim=16, n_layer=1, dropout=0.0),
         max_prompt_seconds=1.5,
     ),
     "starter": Preset(
@@ -149,13 +198,13 @@ PRESETS: dict[str, Preset] = {
         CodecConfig(),
         TokenizerConfig(),
         _stage("semantic", 6, 5, 320, clusters=512, codes=1024, dropout=0.1, seconds=20.0),
-        _stage("coarse", 6, 6, 384, n_kv_head=3, clusters=512, codes=1024, dropout=0.1, seconds=10.0),
+        _stage("coarse", 6, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=10.0),
         _stage("fine", 4, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=4.0),
         max_prompt_seconds=6.0,
     ),
     "base": Preset(
         "base",
-        CodecConfig(encoder_dim=512, encoder_layers=8, decoder_dim=768, decoder_layers=12),
+        CodecConfig(latent_dim=192, decoder_dim=768, decoder_layers=8),
         TokenizerConfig(encoder_dim=512, num_heads=8, ffn_dim=2048, num_layers=8, num_clusters=1024),
         _stage("semantic", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=30.0),
         _stage("coarse", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=10.0),

@@ -1,38 +1,79 @@
-"""Codes to the samples that are returned: decoding in spans, and the seam between a prompt and its continuation.
+"""Codes to the samples that are returned: where sound is cut, and the seam between a prompt and its continuation.
 
-Any span of frames is decoded with as much context as the codec looks at, so sound that leaves in pieces equals sound
-decoded at once. Knows tokens of no other stage.
+Sound is made cut by cut, each going on from the samples before it. Where the cuts lie depends on lengths alone, so
+sound that leaves in pieces equals sound made at once. Knows tokens of no other stage.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from model.codec import Codec
+from model.tokens import Window
 
 SPAN_FRAMES = 250  # 5 s: bounds the memory of decoding long sound
-SEAM_SAMPLES = 128  # 8 ms over which the continuation is eased into the prompt's waveform
+SEAM_SAMPLES = 128  # 8 ms over which a jump at the seam fades
 JUMP_QUANTILE = 0.999
 ROUNDING = 2 / 32768  # what writing 16 bits may add to a difference
 
 
+class Cut(NamedTuple):
+    """Sound of frames [start, end), decoded from frames [first, last)."""
+
+    first: int
+    start: int
+    end: int
+    last: int
+
+
+def cuts_of(fine: Iterable[Window], frames: int, start: int, context_frames: int) -> tuple[Cut, ...]:
+    """Sound from frame `start` on, cut where each fine window lets a decoder with `context_frames` go."""
+    cuts = []
+    for window in fine:
+        end = frames if window.stop == frames else window.stop - context_frames
+        if end > start:
+            cuts.append(Cut(max(0, start - context_frames), start, end, min(frames, end + context_frames)))
+            start = end
+    return tuple(cuts)
+
+
 @torch.inference_mode()
-def render_span(codec: Codec, codes: Tensor, start: int, stop: int) -> Tensor:
-    """codes [B, K, T] -> samples [B, (stop - start) * hop_length] of the frames start..stop, in their context."""
-    first = max(0, start - codec.context_frames)
-    last = min(codes.shape[2], stop + codec.context_frames)
-    waveform = codec.decode(codes[:, :, first:last])
-    return waveform[:, (start - first) * codec.hop_length : (stop - first) * codec.hop_length]
+def render_cut(codec: Codec, codes: Tensor, cut: Cut, past: Tensor) -> Tensor:
+    """codes [B, K, last - first] of one cut -> its samples [B, (end - start) * hop_length] in -1..1.
+
+    past [B, P]: the samples before frame `cut.start`.
+    """
+    return codec.decode(codes, cut.start - cut.first, cut.end - cut.first, past).clamp(-1, 1)
 
 
-def render(codec: Codec, codes: Tensor, start: int = 0) -> Tensor:
-    """codes [B, K, T] -> samples [B, (T - start) * hop_length] of the frames from `start` on, span by span."""
-    spans = [
-        render_span(codec, codes, first, min(first + SPAN_FRAMES, codes.shape[2]))
-        for first in range(start, codes.shape[2], SPAN_FRAMES)
-    ]
-    return torch.cat(spans, 1)
+@torch.inference_mode()
+def render(codec: Codec, codes: Tensor, cuts: Iterable[Cut], past: Tensor) -> Tensor:
+    """codes [B, K, T] -> the samples of all `cuts` [B, N], which follow each other and past [B, P]."""
+    known = past.shape[1]
+    for cut in cuts:
+        before = past[:, -codec.past_samples :]
+        past = torch.cat([past, render_cut(codec, codes[:, :, cut.first : cut.last], cut, before)], 1)
+    return past[:, known:]
+
+
+@torch.inference_mode()
+def decode_long(codec: Codec, codes: Tensor) -> Tensor:
+    """codes [B, K, T] -> waveform [B, T * hop_length] in bounded memory, span by span."""
+    frames, context = codes.shape[2], codec.context_frames
+    sound: Tensor | None = None
+    for start in range(0, frames, SPAN_FRAMES):
+        stop = min(start + SPAN_FRAMES, frames)
+        first = max(0, start - context)
+        span = codes[:, :, first : stop + context]
+        past = None if sound is None else sound[:, -codec.past_samples :]
+        made = codec.decode(span, start - first, stop - first, past)
+        sound = made if sound is None else torch.cat([sound, made], 1)
+    assert sound is not None
+    return sound
 
 
 def largest_jump(prompt: Tensor) -> float:
@@ -41,24 +82,15 @@ def largest_jump(prompt: Tensor) -> float:
     return float(jumps.kthvalue(1 + int(JUMP_QUANTILE * (jumps.numel() - 1))).values)
 
 
-def ease_seam(prompt: Tensor, decoded: Tensor, continuation: Tensor) -> Tensor:
-    """Fit the first samples of `continuation` [M] to the end of the true `prompt` [N], without a click.
+def ease_seam(prompt: Tensor, continuation: Tensor) -> Tensor:
+    """`continuation` [M] without a click after the true `prompt` [N].
 
-    `decoded` [D] is the codec's version of the prompt's last samples. Its error there, mirrored, is added to the
-    continuation and fades out, so that the waveform goes on from the prompt as the codec's own goes on; what jump is
-    then left above the prompt's own jumps fades with it. Samples after SEAM_SAMPLES are unchanged.
+    What its first sample jumps above the prompt's own jumps fades out; samples after SEAM_SAMPLES are unchanged.
     """
-    length = min(SEAM_SAMPLES, decoded.shape[0], continuation.shape[0])
-    error = (prompt[-length:] - decoded[-length:]).flip(0)
-    correction = error * _fade(length, continuation)
-    jump = float(continuation[0] + correction[0] - prompt[-1])
+    length = min(SEAM_SAMPLES, continuation.shape[0])
+    jump = float(continuation[0] - prompt[-1])
     limit = max(0.0, largest_jump(prompt) - ROUNDING)
     offset = max(-limit, min(limit, jump)) - jump
-    correction = correction + offset * _fade(length, continuation)
-    return torch.cat([continuation[:length] + correction, continuation[length:]])
-
-
-def _fade(length: int, like: Tensor) -> Tensor:
-    """Half a cosine from 1 towards 0, [length]."""
-    steps = torch.arange(length, device=like.device, dtype=like.dtype) / length
-    return 0.5 + 0.5 * torch.cos(torch.pi * steps)
+    steps = torch.arange(length, device=continuation.device) / length
+    fade = 0.5 + 0.5 * torch.cos(torch.pi * steps)  # from 1 towards 0
+    return torch.cat([continuation[:length] + offset * fade, continuation[length:]])

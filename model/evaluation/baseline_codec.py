@@ -12,15 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.codec import Codec, compand, expand
+from model.codec import Codec
 from model.config import SAMPLE_RATE
+from model.evaluation.mdct import MDCT
 from model.evaluation.spectral import Waveform
-from model.mdct import MDCT
 
+COMPANDING = 0.7
 ITERATIONS = 12
 ROWS_PER_ITERATION = 24_000
 MEMORY = 0.6  # share of the running sums that the next iteration keeps
 ROWS_PER_BLOCK = 8192  # bounds the distance matrix to 32 MiB
+
+
+def compand(spectrum: Tensor) -> Tensor:
+    return spectrum.sign() * spectrum.abs().pow(COMPANDING)
+
+
+def expand(companded: Tensor) -> Tensor:
+    return companded.sign() * companded.abs().pow(1 / COMPANDING)
 
 
 class KMeansCodec(Codec):
@@ -28,7 +37,7 @@ class KMeansCodec(Codec):
 
     codebooks: Tensor
     sample_rate = SAMPLE_RATE
-    context_frames = 1
+    context_frames, past_samples = 1, 0
 
     def __init__(self, codebooks: Tensor) -> None:
         super().__init__()
@@ -45,11 +54,15 @@ class KMeansCodec(Codec):
             codes.append(chosen)
         return torch.stack(codes, dim=1)  # (B, K, T)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(
+        self, codes: Tensor, start: int = 0, stop: int | None = None, past: Tensor | None = None
+    ) -> Tensor:
         levels = zip(self.codebooks, codes.unbind(1), strict=False)
         frames = torch.stack([book[chosen] for book, chosen in levels]).sum(dim=0)  # (B, T, hop)
         waveform: Tensor = self.mdct.inverse(expand(frames))
-        return waveform
+        return waveform[:, start * self.hop_length :][
+            :, : ((stop or codes.shape[2]) - start) * self.hop_length
+        ]
 
 
 def fit_baseline(

@@ -1,6 +1,6 @@
 """Trained parts as the next parts see them: loaded from a run, and their tokens of every recording, made once.
 
-The stages train on what the frozen tokenizer and codec make of the corpora. Both encoders are fingerprinted by their
+The stages train on what the frozen tokenizer and codec make of the corpora. Encoders are fingerprinted by their
 weights: other weights, other tokens; a grown corpus costs only what is new.
 """
 
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from model.bundle import KINDS, Kind
+from model.codec import SpectralCodec
+from model.config import OperatingPoint
 from model.errors import TrainingError
 from model.training.crops import token_path
 from model.training.data import AudioStore, TokenStore
@@ -24,6 +27,7 @@ from model.training.loop import TrainingOptions, training_device
 
 ENCODERS = {"tokenizer": "semantic", "codec": "codes"}  # part -> what its tokens are called in the cache
 SPLITS = ("train", "valid")
+POINTS = "operating_points.json"  # of a detector: measured when it is trained, so not in its config.json
 
 
 def load_part(run_dir: Path, part: str) -> nn.Module:
@@ -33,7 +37,10 @@ def load_part(run_dir: Path, part: str) -> nn.Module:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise TrainingError(f"{folder} holds no {name}: train the {part} first")
-    module = kind.build(kind.config.from_dict(json.loads((folder / "config.json").read_text())))
+    values = json.loads((folder / "config.json").read_text())
+    if (folder / POINTS).is_file():
+        values["operating_points"] = json.loads((folder / POINTS).read_text())
+    module = kind.build(kind.config.from_dict(values))
     try:
         module.load_state_dict(load_file(folder / "model.safetensors"))
     except RuntimeError as error:
@@ -41,20 +48,27 @@ def load_part(run_dir: Path, part: str) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def load_codec(run_dir: Path) -> nn.Module:
-    """The codec with its refined decoder, if one was trained. Raises TrainingError when that decodes other codes."""
+def save_operating_points(run_dir: Path, points: Sequence[OperatingPoint]) -> None:
+    """Keep what was measured of the run's detector, for `load_part`."""
+    values = [point.to_dict() for point in points]
+    (run_dir / "detector" / POINTS).write_text(json.dumps(values, indent=1) + "\n")
+
+
+def load_codebooks(run_dir: Path) -> Tensor:
+    """The trained codec's codebooks [K, V, D]. Raises TrainingError when there is none."""
     codec = load_part(run_dir, "codec")
-    refined = run_dir / "decoder" / "model.safetensors"
-    if not refined.is_file():
-        return codec
-    weights = load_file(refined)
-    for name, value in codec.state_dict().items():
-        if name.startswith(("encoder", "quantizer")) and not torch.equal(value, weights[name]):
-            raise TrainingError(
-                f"{refined} was refined from another codec: train the decoder again, or remove it"
-            )
-    codec.load_state_dict(weights)
-    return codec
+    assert isinstance(codec, SpectralCodec)
+    return codec.quantizer.codebooks
+
+
+def encoder_fingerprint(module: nn.Module) -> str:
+    """Digest of the weights that tokens depend on: a decoder that goes on training changes no token."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if not name.startswith("decoder"):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def encode_corpora(options: TrainingOptions, part: str) -> None:
@@ -63,7 +77,7 @@ def encode_corpora(options: TrainingOptions, part: str) -> None:
     Costs nothing when it is all there. Raises TrainingError when the part is not trained.
     """
     module = load_part(options.out, part).to(device := training_device(options))
-    fingerprint = hashlib.sha256((options.out / part / "model.safetensors").read_bytes()).hexdigest()
+    fingerprint = encoder_fingerprint(module)
     cache = options.out / "cache"
 
     @torch.inference_mode()

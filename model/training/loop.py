@@ -12,7 +12,7 @@ Decisions held here:
     for step in run:
         with run.autocast():
             loss = model(batch(run.rng))
-        run.update(loss, "main")
+        run.update(loss)
         run.log(loss=loss)
     run.save_weights("model")
     return run.finish([Check(...)])
@@ -27,7 +27,6 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,10 +37,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from model.errors import TrainingError
-from model.training.optimization import adamw, learning_rate_scale
+from model.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from model.training.journal import Journal
+from model.training.optimization import adamw, learning_rate_scale, muon
 from model.training.ranks import Ranks
 from model.training.report import Check, Report
 
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingRun",
     "adamw",
     "learning_rate_scale",
+    "muon",
     "training_device",
 ]
 
@@ -115,7 +116,6 @@ class TrainingRun:
         self.averaged = {name: copy.deepcopy(modules[name]).eval().requires_grad_(False) for name in averaged}
         self._signal: int | None = None
         self._bad_steps = 0
-        self._sums: dict[str, list[Tensor | float]] = {}
         self._due: dict[str, float] = {}
         self._open(config)
 
@@ -129,15 +129,12 @@ class TrainingRun:
                 raise TrainingError(
                     f"{config_path} differs from preset {self.options.preset!r}: cannot resume"
                 )
-            self._restore(torch.load(checkpoint_path, map_location=self.device, weights_only=True))
+            progress = read_checkpoint(checkpoint_path, self.device, **self._state)
+            self.step, self.elapsed, self.best = progress.step, progress.elapsed, progress.best
         elif self.ranks.rank == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             config_path.write_text(json.dumps(wanted, indent=1) + "\n")
-        self.board: Any = None
-        if self.options.tensorboard and self.ranks.rank == 0:
-            from torch.utils.tensorboard import SummaryWriter  # the extra [train] installs it
-
-            self.board = SummaryWriter(str(self.out / "tensorboard"))
+        self.journal = Journal(self.out, tensorboard=self.options.tensorboard, silent=self.ranks.rank != 0)
 
     # -- the steps ---------------------------------------------------------------------------------------------
 
@@ -156,11 +153,7 @@ class TrainingRun:
     def __iter__(self) -> Iterator[int]:
         """Yield step numbers until the budget is spent; exits the process with 128 + n after signal n."""
         handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
-        bar = tqdm(
-            total=100, unit="%", desc=self.part, disable=self.ranks.rank != 0, initial=round(100 * self.fraction),
-            mininterval=0.5 if sys.stderr.isatty() else 30,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-        )  # fmt: skip
+        self.journal.open_bar(self.part, round(100 * self.fraction))
         clock, logged, saved, logged_step = time.monotonic(), self.elapsed, self.elapsed, self.step
         try:
             while self.fraction < 1 and self._signal is None:
@@ -173,16 +166,20 @@ class TrainingRun:
                 self.elapsed, clock = self.elapsed + now - clock, now
                 self.elapsed, self._signal = self.ranks.agree(self.elapsed, self._signal)
                 if self.elapsed - logged > 5 or self.fraction >= 1:
-                    values = self._write_log((self.step - logged_step) / max(1e-9, self.elapsed - logged))
-                    bar.set_postfix({k: f"{v:.4g}" for k, v in values.items()}, refresh=False)
-                    bar.update(round(100 * self.fraction) - bar.n)
+                    self.journal.write(
+                        self.step,
+                        self.elapsed,
+                        round(100 * self.fraction),
+                        lr_scale=learning_rate_scale(self.fraction),
+                        steps_per_second=(self.step - logged_step) / max(1e-9, self.elapsed - logged),
+                    )
                     logged, logged_step = self.elapsed, self.step
                 if self.elapsed - saved > 60 * self.options.checkpoint_minutes:
                     self.checkpoint()
                     saved = self.elapsed
             self.checkpoint()
         finally:
-            bar.close()
+            self.journal.close_bar()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         if self._signal is not None:
@@ -195,15 +192,16 @@ class TrainingRun:
         """bf16 for matrix products, on CPU and CUDA."""
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def update(self, loss: Tensor, optimizer: str = "main", *, clip: float = 1.0) -> float | Tensor:
-        """Backward, average over ranks, clip, step `optimizer`, move the averages. Returns the gradient norm.
+    def update(self, loss: Tensor, *, clip: float = 1.0) -> float | Tensor:
+        """Backward, average over ranks, clip, step the optimizers, move the averages. Returns the gradient norm.
 
         A step whose gradient is not finite is left out; raises TrainingError after MAX_BAD_STEPS of them in a row.
         """
-        chosen = self.optimizers[optimizer]
-        chosen.zero_grad(set_to_none=True)
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        parameters = [p for group in chosen.param_groups for p in group["params"] if p.grad is not None]
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
         self.ranks.average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, clip)
         if not bool(torch.isfinite(norm)):
@@ -214,9 +212,10 @@ class TrainingRun:
                 )
             return norm
         self._bad_steps = 0
-        for group in chosen.param_groups:
+        for group in groups:
             group["lr"] = self.lr(group["peak"])
-        chosen.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         owned = {id(p) for p in parameters}
         for name, average in self.averaged.items():
             module = self.modules[name]
@@ -239,54 +238,22 @@ class TrainingRun:
 
     def log(self, **values: Tensor | float) -> None:
         """Collect scalars; their means over a few seconds go to log.jsonl, the progress bar and TensorBoard."""
-        for name, value in values.items():
-            self._sums.setdefault(name, []).append(value.detach() if isinstance(value, Tensor) else value)
+        self.journal.collect(values)
 
-    def _write_log(self, steps_per_second: float) -> dict[str, float]:
-        values = {name: float(np.mean([float(v) for v in kept])) for name, kept in self._sums.items()}
-        self._sums.clear()
-        values |= {"lr_scale": learning_rate_scale(self.fraction), "steps_per_second": steps_per_second}
-        if self.ranks.rank == 0:
-            line = {"step": self.step, "seconds": round(self.elapsed, 1), **values}
-            with open(self.out / "log.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, self.step)
-        return values
+    @property
+    def board(self) -> Any:
+        """The TensorBoard writer, or None."""
+        return self.journal.board
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        return {"modules": self.modules, "averaged": self.averaged, "optimizers": self.optimizers}
 
     def checkpoint(self) -> None:
         """Write everything a resumed run needs to `checkpoint.pt`, atomically."""
-        if self.ranks.rank != 0:
-            return
-        state = {
-            "step": self.step,
-            "elapsed": self.elapsed,
-            "best": self.best,
-            "modules": {name: module.state_dict() for name, module in self.modules.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "averaged": {name: module.state_dict() for name, module in self.averaged.items()},
-        }
-        path = self.out / "checkpoint.pt"
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        for kind, objects in (
-            ("modules", self.modules),
-            ("averaged", self.averaged),
-            ("optimizers", self.optimizers),
-        ):
-            if set(state[kind]) != set(objects):
-                raise TrainingError(f"checkpoint holds {kind} {sorted(state[kind])}, not {sorted(objects)}")
-            for name, item in objects.items():
-                peaks = (
-                    [g["peak"] for g in item.param_groups] if isinstance(item, torch.optim.Optimizer) else []
-                )
-                item.load_state_dict(state[kind][name])
-                for group, peak in zip(getattr(item, "param_groups", []), peaks, strict=True):
-                    group["peak"] = peak  # the command's learning rate, not the interrupted run's
-        self.step, self.elapsed, self.best = state["step"], state["elapsed"], state["best"]
+        if self.ranks.rank == 0:
+            progress = Progress(self.step, self.elapsed, self.best)
+            write_checkpoint(self.out / "checkpoint.pt", progress, **self._state)
 
     def save_weights(self, name: str, score: float | None = None) -> bool:
         """Write the averaged weights of module `name` to `model.safetensors`; with a `score` (lower is better)
@@ -318,8 +285,7 @@ class TrainingRun:
                 sign = ">=" if check.above else "<="
                 verdict = "pass" if check.passed else "FAIL"
                 print(f"{verdict}  {self.part}: {check.name} {check.value:.4g} {sign} {check.limit:.4g}")
-        if self.board is not None:
-            self.board.close()
+        self.journal.close()
         return report
 
 

@@ -1,4 +1,4 @@
-"""What is optimized how: AdamW's parameter groups, and the learning rate over a run's budget."""
+"""What is optimized how: Muon and AdamW's parameter groups, and the learning rate over a run's budget."""
 
 from __future__ import annotations
 
@@ -26,6 +26,26 @@ def adamw(
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas)
+
+
+def muon(
+    transformer: nn.Module, rest: Iterable[nn.Parameter], learning_rate: float
+) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices of a transformer, AdamW for its gains and for `rest` (tables), at half the rate.
+
+    Muon makes every update a nearly orthogonal matrix (Jordan et al. 2024), scaled to AdamW's size as in
+    arXiv 2502.16982. On the stages it needs a fraction of AdamW's steps: CHANGELOG.md has the comparison.
+    """
+    matrices = [p for p in transformer.parameters() if p.ndim == 2]
+    gains = [p for p in transformer.parameters() if p.ndim != 2]
+    return {
+        "matrices": torch.optim.Muon(
+            matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+        ),
+        "tables": torch.optim.AdamW(
+            [*rest, *gains], lr=learning_rate / 2, betas=(0.9, 0.95), weight_decay=0.0
+        ),
+    }
 
 
 def learning_rate_scale(fraction: float) -> float:

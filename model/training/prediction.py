@@ -1,4 +1,4 @@
-"""What the trainings of the three stages share: batch size, learning rate, input noise, and the check at the end.
+"""What the trainings of the three stages share: run, batch size, learning rate, input noise, and the check at the end.
 
 The check: on whole held-out recordings, every codebook's perplexity must be below that of the better of two baselines
 that know no context beyond one frame (model.evaluation.lm). A stage that does not manage that has learnt nothing the
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from model.config import StageConfig
 from model.evaluation.lm import ClipTokens, stage_row
-from model.stages import AutoregressiveStage, FineStage, SemanticStage
+from model.stages import AutoregressiveStage, FineStage, SemanticStage, Stage
 from model.training.crops import TokenCrops
+from model.training.loop import TrainingOptions, TrainingRun, muon
 from model.training.report import Check
 
 FRAMES_PER_STEP = {"cpu": 2_000, "cuda": 64_000}  # a step of the starter takes about 1 s on one CPU core
@@ -32,9 +33,17 @@ def batch_size(config: StageConfig, device: torch.device) -> int:
     return max(1, FRAMES_PER_STEP.get(device.type, 2_000) // config.max_frames)
 
 
+def stage_run(options: TrainingOptions, stage: Stage) -> TrainingRun:
+    """The run of a stage: its optimizers, and an average of its weights that is what leaves the run."""
+    optimizers = muon(stage.transformer, stage.table.parameters(), learning_rate(stage.config))
+    return TrainingRun(
+        options, stage.kind, stage.config, {"model": stage}, optimizers, averaged=["model"], decay=0.995
+    )
+
+
 def learning_rate(config: StageConfig) -> float:
-    """Peak learning rate, 1e-3 at width 320 and less for wider models."""
-    return 1e-3 * math.sqrt(320 / config.n_embd)
+    """Peak learning rate of the matrices, 4e-3 at width 320 and less for wider models."""
+    return 4e-3 * math.sqrt(320 / config.n_embd)
 
 
 def with_noise(ids: Tensor, vocab_size: int, share: float = INPUT_NOISE) -> Tensor:

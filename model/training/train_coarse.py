@@ -19,15 +19,17 @@ from model.config import PRESETS
 from model.stages import CoarseStage
 from model.tokens import delay
 from model.training.crops import FRAMES_PER_TOKEN, Crops, TokenCrops
-from model.training.loop import Report, TrainingOptions, TrainingRun, adamw
+from model.training.embedding import start_from_codebooks
+from model.training.frozen import load_codebooks
+from model.training.loop import Report, TrainingOptions
 from model.training.prediction import (
     VALIDATION_MINUTES,
     batch_size,
     checks,
     cross_entropy,
     hide_padding,
-    learning_rate,
     perplexities,
+    stage_run,
     with_noise,
 )
 
@@ -55,10 +57,8 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = CoarseStage(config)
-    optimizer = adamw(stage, learning_rate(config))
-    run = TrainingRun(
-        options, "coarse", config, {"model": stage}, {"main": optimizer}, averaged=["model"], decay=0.995
-    )
+    start_from_codebooks(stage, load_codebooks(options.out))
+    run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage
     rows = options.batch or batch_size(config, run.device)
     length = -(-stage.max_length // FRAMES_PER_TOKEN)  # semantic frames of a crop

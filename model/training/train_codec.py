@@ -1,32 +1,31 @@
 """Train the codec: sound to 12 codes a frame and back.
 
-Starts from a working transform codec (principal components of companded MDCT frames, k-means codebooks) and lets the
-networks and codebooks improve it under four distances: a differentiable wideband PESQ, third-octave envelopes (STOI),
-log-mel and complex spectra. Half of every batch uses all levels, half a random number of them. At the end the networks
-stand still while the codebooks settle on their latents; `train_decoder.py` then goes on without changing a code.
+Two parts. First what fixes the codes, in minutes: principal components of companded magnitudes and residual k-means on
+them. Then, for the rest of the budget, the network that restores magnitudes from codes; it changes no code, so a longer
+run with `--resume` keeps what the stages have learnt. Half of every batch uses all levels, half a random number of
+them; every row's squared error counts relative to itself, so that deep and shallow rows weigh the same.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.codec import SpectralCodec, compand
+from model.codec import SpectralCodec
 from model.config import PRESETS, SAMPLE_RATE
 from model.errors import TrainingError
-from model.training.codebooks import CodebookLearner
+from model.evaluation.spectral import log_mel_distance
+from model.training.codebooks import fit_codebooks
 from model.training.data import AudioStore
 from model.training.loop import TrainingOptions, TrainingRun, adamw
-from model.training.losses import MEL_BANDS, EnvelopeLoss, SpectralLoss
 from model.training.report import Check, Report
 
 CROP_SECONDS = 1.28
-BATCH = 8
-LEARNING_RATE = 5e-4
-WEIGHTS = {"pesq": 2.0, "envelope": 3.0, "mel": 2.0, "complex": 20.0, "commitment": 1.0}
-START_FRAMES = 40_000  # latents that k-means starts from
-SETTLING_STEPS = 300
+BATCH = 24
+LEARNING_RATE = 1e-3
+FRAMES_PER_CODE = 200  # frames that components and codebooks are fitted on, per code of a codebook
+VALIDATION_CROPS = 96
 SILENT = 0.003  # rms below which a crop teaches nothing
 MAX_DRAWS = 1000  # draws for one crop before a corpus counts as silent
 
@@ -38,95 +37,74 @@ def train(options: TrainingOptions) -> Report:
     store = AudioStore.build(options.data, options.out / "cache", "train")
     valid = AudioStore.build(options.data, options.out / "cache", "valid")
     codec = SpectralCodec(config)
-    learner = CodebookLearner(codec.quantizer)
+    learnt = [codec.decoder_in, codec.decoder, codec.decoder_out]
     run = TrainingRun(
-        options, "codec", config, {"codec": codec, "codebooks": learner},
-        {"main": adamw(codec, LEARNING_RATE, weight_decay=0.01, betas=(0.8, 0.95))},
-        averaged=["codec"], decay=0.998,
+        options, "codec", config, {"codec": codec},
+        {"main": adamw(learnt, LEARNING_RATE, weight_decay=0.01)}, averaged=["codec"], decay=0.998,
     )  # fmt: skip
     if run.step == 0:
-        start_from_transform(codec, learner, store, np.random.default_rng(options.seed))
-    distances = Distances().to(run.device)
+        fit_codes(codec, store, np.random.default_rng(options.seed))
+        run.averaged["codec"].load_state_dict(codec.state_dict())
+        run.checkpoint()
+        run.save_weights("codec")
     for _ in run:
         waveform = loud_crops(store, run.rng, BATCH).to(run.device)
-        depths = draw_depths(run.rng, BATCH, config.num_codebooks).to(run.device)
+        with torch.no_grad():
+            target = codec.spectrogram(waveform)
+            codes = codec.quantizer.encode(codec.encoder_linear(target))
+            latents = decode_to_depths(codec, codes, draw_depths(run.rng, BATCH, config.num_codebooks))
         with run.autocast():
-            latents = codec.analyze(waveform)
-        learner.pace = max(run.lr(0.02), 0.001)  # codebooks settle as the encoder does
-        quantized = learner(latents.float(), depths, run.rng)
-        with run.autocast():
-            output = codec.synthesize(quantized.latents)[:, : waveform.shape[1]]
-        losses = distances(output, waveform, run.rng) | {"commitment": quantized.commitment}
-        run.update(torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum())
-        run.log(**losses)
+            restored = codec.restore(latents)
+        loss = (restored.float() - target).square().mean((1, 2)).log().mean()
+        norm = run.update(loss)
+        run.log(loss=loss, gradient_norm=norm)
         if run.due("valid", minutes=3.0):
-            run.log(**{f"valid_{name}": value for name, value in measure(run, valid, distances).items()})
+            run.log(**{f"valid_{name}": value for name, value in measure(run, valid).items()})
             run.save_weights("codec")
             listen(run, valid)
-    settle(run, learner, store)
     run.save_weights("codec")
-    measured = measure(run, valid, distances)
+    measured = measure(run, valid)
     return run.finish(
         [
             Check("log-mel distance", measured["mel"], 0.35),
             Check("codebook use", measured["use"], 0.8, above=True),
+            Check("error left by the network, of the linear path's", measured["left"], 0.95),
         ],
         **measured,
     )
 
 
-class Distances(nn.Module):
-    """How far a decoded waveform is from its original, by name, for rows whose second half is at full depth."""
-
-    def __init__(self) -> None:
-        from torch_pesq import PesqLoss  # the extra [train] installs it
-
-        super().__init__()
-        self.spectral, self.envelope = SpectralLoss(), EnvelopeLoss()
-        self.pesq = PesqLoss(1.0, sample_rate=SAMPLE_RATE)
-
-    def forward(self, output: Tensor, waveform: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
-        full = slice(len(output) // 2, None)
-        complex_distance, mel_distance = self.spectral(output, waveform, int(rng.choice(list(MEL_BANDS))))
-        return {
-            "pesq": self.pesq(waveform[full].clone(), output[full].clone()).mean(),  # it works in place
-            "envelope": self.envelope(output, waveform),
-            "mel": mel_distance,
-            "complex": complex_distance,
-        }
-
-
 @torch.no_grad()
-def settle(run: TrainingRun, learner: CodebookLearner, store: AudioStore) -> None:
-    """Let the averaged codec's codebooks become the means of what they code, its encoder standing still."""
-    codec = run.averaged["codec"]
-    assert isinstance(codec, SpectralCodec)
-    still = CodebookLearner(codec.quantizer, pace=0.01).to(run.device)
-    still.load_state_dict(learner.state_dict())
-    rng = np.random.default_rng([run.options.seed, 1])
-    depths = torch.full((4 * BATCH,), codec.num_codebooks, device=run.device)
-    for _ in range(min(SETTLING_STEPS, run.step)):
-        still(codec.analyze(loud_crops(store, rng, 4 * BATCH).to(run.device)), depths, rng)
-
-
-@torch.no_grad()
-def start_from_transform(
-    codec: SpectralCodec, learner: CodebookLearner, store: AudioStore, rng: np.random.Generator
-) -> None:
-    """Set the linear path to principal components of companded frames, the codebooks by k-means on them."""
+def fit_codes(codec: SpectralCodec, store: AudioStore, rng: np.random.Generator) -> None:
+    """Set the linear paths to principal components of companded magnitudes, the codebooks by k-means on them."""
     device = codec.encoder_linear.weight.device
-    frames_per_crop = CROP_SECONDS * codec.frame_rate
-    crops = loud_crops(store, rng, round(START_FRAMES / frames_per_crop)).to(device)
-    frames = torch.cat(
-        [compand(codec.mdct(part)[0]).flatten(0, 1) for part in torch.split(crops, 64)]
-    )  # (N, bins)
-    _, vectors = torch.linalg.eigh(frames.T @ frames)
-    components = vectors[:, -codec.config.latent_dim :].flip(1)  # (bins, D)
+    count = FRAMES_PER_CODE * codec.codebook_size / (CROP_SECONDS * codec.frame_rate)
+    crops = loud_crops(store, rng, round(count))
+    frames = torch.cat([codec.spectrogram(part.to(device)).flatten(0, 1) for part in torch.split(crops, 64)])
+    principal_components(codec, frames)
+    latents = torch.cat([codec.encoder_linear(part) for part in torch.split(frames, 8192)])
+    fit_codebooks(codec.quantizer, latents, rng)
+
+
+@torch.no_grad()
+def principal_components(codec: SpectralCodec, frames: Tensor) -> None:
+    """Set the linear paths to the strongest components of frames [N, width], and back."""
+    mean = frames.mean(0)
+    centred = frames - mean
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    components = vectors[:, -codec.config.latent_dim :].flip(1)  # (width, D)
     codec.encoder_linear.weight.copy_(components.T)
+    codec.encoder_linear.bias.copy_(-mean @ components)
     codec.decoder_linear.weight.copy_(components)
-    torch.nn.init.zeros_(codec.encoder_linear.bias)
-    torch.nn.init.zeros_(codec.decoder_linear.bias)
-    learner.fit(frames @ components, rng)
+    codec.decoder_linear.bias.copy_(mean)
+
+
+def decode_to_depths(codec: SpectralCodec, codes: Tensor, depths: Tensor) -> Tensor:
+    """codes [B, K, T] -> latents [B, T, D]; row b keeps its first `depths[b]` levels (quantizer dropout)."""
+    rows = [
+        codec.quantizer.decode(row[None, :depth]) for row, depth in zip(codes, depths.tolist(), strict=True)
+    ]
+    return torch.cat(rows)
 
 
 def loud_crops(store: AudioStore, rng: np.random.Generator, count: int) -> Tensor:
@@ -154,22 +132,23 @@ def draw_depths(rng: np.random.Generator, count: int, num_codebooks: int) -> Ten
 
 
 @torch.no_grad()
-def measure(run: TrainingRun, valid: AudioStore, distances: Distances) -> dict[str, float]:
-    """Distances of the averaged weights on fixed validation crops, and the share of codes they use."""
+def measure(run: TrainingRun, valid: AudioStore) -> dict[str, float]:
+    """Of the averaged weights on fixed validation crops: log-mel distance, share of codes used, and how much of the
+    linear path's squared error the network leaves."""
     codec = run.averaged["codec"]
     assert isinstance(codec, SpectralCodec)
-    waveform = loud_crops(valid, np.random.default_rng(0), 96).to(run.device)
+    waveform = loud_crops(valid, np.random.default_rng(0), VALIDATION_CROPS).to(run.device)
     codes = codec.encode(waveform)
+    target, latents = codec.spectrogram(waveform), codec.quantizer.decode(codes)
+    linear = (codec.decoder_linear(latents) - target).square().mean()
+    left = (codec.restore(latents) - target).square().mean() / linear
     output = codec.decode(codes)[:, : waveform.shape[1]]
-    mel = [float(distances.spectral(output, waveform, size)[1]) for size in MEL_BANDS]
+    distances = [
+        log_mel_distance(*pair) for pair in zip(waveform.cpu().numpy(), output.cpu().numpy(), strict=True)
+    ]
     fair = min(codec.codebook_size, codes.shape[0] * codes.shape[2])
     used = [len(level.unique()) / fair for level in codes.transpose(0, 1)]
-    return {
-        "pesq": float(distances.pesq(waveform.clone(), output.clone()).mean()),
-        "envelope": float(distances.envelope(output, waveform)),
-        "mel": float(np.mean(mel)),
-        "use": min(used),
-    }
+    return {"mel": float(np.mean(distances)), "use": min(used), "left": float(left)}
 
 
 @torch.no_grad()

@@ -16,15 +16,17 @@ from torch import Tensor
 from model.config import PRESETS
 from model.stages import FineStage
 from model.training.crops import FRAMES_PER_TOKEN, Crops, TokenCrops
-from model.training.loop import Report, TrainingOptions, TrainingRun, adamw
+from model.training.embedding import start_from_codebooks
+from model.training.frozen import load_codebooks
+from model.training.loop import Report, TrainingOptions
 from model.training.prediction import (
     VALIDATION_MINUTES,
     batch_size,
     checks,
     cross_entropy,
     hide_padding,
-    learning_rate,
     perplexities,
+    stage_run,
     with_noise,
 )
 
@@ -67,10 +69,8 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = FineStage(config)
-    optimizer = adamw(stage, learning_rate(config))
-    run = TrainingRun(
-        options, "fine", config, {"model": stage}, {"main": optimizer}, averaged=["model"], decay=0.995
-    )
+    start_from_codebooks(stage, load_codebooks(options.out))
+    run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage
     rows = options.batch or batch_size(config, run.device)
     length = config.max_frames // FRAMES_PER_TOKEN

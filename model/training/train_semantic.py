@@ -15,15 +15,15 @@ from torch import Tensor
 from model.config import PRESETS
 from model.stages import SemanticStage
 from model.training.crops import Crops, TokenCrops
-from model.training.loop import Report, TrainingOptions, TrainingRun, adamw
+from model.training.loop import Report, TrainingOptions
 from model.training.prediction import (
     VALIDATION_MINUTES,
     batch_size,
     checks,
     cross_entropy,
     hide_padding,
-    learning_rate,
     perplexities,
+    stage_run,
     with_noise,
 )
 
@@ -46,10 +46,7 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = SemanticStage(config)
-    optimizer = adamw(stage, learning_rate(config))
-    run = TrainingRun(
-        options, "semantic", config, {"model": stage}, {"main": optimizer}, averaged=["model"], decay=0.995
-    )
+    run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage
     rows = options.batch or batch_size(config, run.device)
     held_out = valid.draw(np.random.default_rng(0), VALIDATION_ROWS, config.max_frames).to(run.device)

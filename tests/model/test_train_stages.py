@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from model.codec import SpectralCodec
 from model.config import PRESETS
 from model.errors import TrainingError
 from model.stages import FineStage, SemanticStage
@@ -65,6 +67,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> TrainingOptions:
         seed=1,
         batch=6,
     )
+    codec = SpectralCodec(PRESETS["tiny"].codec)  # its codebooks are where the tables start
+    (chosen.out / "codec").mkdir(parents=True)
+    (chosen.out / "codec" / "config.json").write_text(json.dumps(codec.config.to_dict()))
+    save_file(codec.state_dict(), chosen.out / "codec" / "model.safetensors")
     cache = chosen.out / "cache"
     for split in ("train", "valid"):
         store = AudioStore.build([corpus], cache, split)

@@ -30,13 +30,16 @@ def speaker(number: int, seed: int) -> Waveform:
 class PcmCodec(Codec):
     """The codec that loses nothing but half a 16-bit step: one code per sample."""
 
-    sample_rate, hop_length, num_codebooks, codebook_size, context_frames = 16_000, 1, 1, 65_536, 0
+    sample_rate, hop_length, num_codebooks, codebook_size = 16_000, 1, 1, 65_536
+    context_frames, past_samples = 0, 0
 
     def encode(self, waveform: Tensor) -> Tensor:
         return ((waveform * 32_767).round().long() + 32_768)[:, None]
 
-    def decode(self, codes: Tensor) -> Tensor:
-        return (codes[:, 0] - 32_768) / 32_767
+    def decode(
+        self, codes: Tensor, start: int = 0, stop: int | None = None, past: Tensor | None = None
+    ) -> Tensor:
+        return (codes[:, 0, start:stop] - 32_768) / 32_767
 
 
 @pytest.fixture(scope="module")
