@@ -23,9 +23,10 @@ from torch import Tensor
 from model.bundle import SHIPPED, BundleInfo, load_bundle
 from model.codec import Codec
 from model.config import SAMPLE_RATE
+from model.detector import Detector
 from model.errors import ConfigError, GenerationError
-from model.generation import generate_coarse, generate_fine, generate_semantic
-from model.rendering import SEAM_SAMPLES, ease_seam, render
+from model.generation import fine_windows, generate_coarse, generate_fine, generate_semantic
+from model.rendering import cuts_of, ease_seam, render
 from model.sampling import Sampling
 from model.stages import CoarseStage, FineStage, SemanticStage, Stage
 from model.tokenizer import SemanticTokenizer
@@ -68,6 +69,11 @@ class GenerationSettings:
     def num_samples(self) -> int:
         return round(self.seconds * SAMPLE_RATE)
 
+    @property
+    def sampling(self) -> dict[str, float | int | None]:
+        """How tokens are drawn, but for the seed."""
+        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -94,8 +100,9 @@ class AudioLM:
         coarse: CoarseStage,
         fine: FineStage,
         info: BundleInfo,
+        detector: Detector | None = None,
     ) -> None:
-        self.codec, self.tokenizer, self.info = codec, tokenizer, info
+        self.codec, self.tokenizer, self.info, self.detector = codec, tokenizer, info, detector
         self.semantic, self.coarse, self.fine = semantic, coarse, fine
         self._check_fit()
 
@@ -166,20 +173,22 @@ class AudioLM:
             sampling = self._sampling(settings, self.fine, seeds)
             codes = torch.cat([codes, generate_fine(self.fine, coarse, codes, sampling, report)], 2)
         with clock.stage("decode"):
-            tail = min(start, math.ceil(SEAM_SAMPLES / hop))
-            decoded = render(self.codec, codes, start - tail).cpu()
-            joined = [self._join(waveform, row, tail * hop, settings.num_samples) for row in decoded]
+            decoded = self.sound_of(codes, start, batch.expand(num_continuations, -1)).cpu()
+            joined = [
+                torch.cat([waveform, ease_seam(waveform, row[: settings.num_samples]).clamp(-1, 1)])
+                for row in decoded
+            ]
         semantic = semantic[:, : math.ceil((start + frames) / per_frame)]
         return [
             Continuation(sound, waveform.shape[0], codes[i].cpu(), semantic[i].cpu(), clock.seconds)
             for i, sound in enumerate(joined)
         ]
 
-    @staticmethod
-    def _join(clip: Tensor, decoded: Tensor, tail: int, num_samples: int) -> Tensor:
-        """Clip [N] and decoded [tail + ...], whose first `tail` samples are the clip's last -> [N + num_samples]."""
-        continuation = decoded[tail : tail + num_samples]
-        return torch.cat([clip, ease_seam(clip, decoded[:tail], continuation).clamp(-1, 1)])
+    def sound_of(self, codes: Tensor, start: int, past: Tensor) -> Tensor:
+        """Sound [B, (T - start) * hop_length] of codes [B, K, T] from frame `start` on, after past [B, P]."""
+        frames = codes.shape[2]
+        windows = fine_windows(self.fine, start, frames - start)
+        return render(self.codec, codes, cuts_of(windows, frames, start, self.codec.context_frames), past)
 
     def _sampling(self, settings: GenerationSettings, stage: Stage, seeds: Sequence[int]) -> Sampling:
         return Sampling.of(

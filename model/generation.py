@@ -13,13 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.errors import GenerationError
+from model.native.kernels import NativeSteps
+from model.positions import ADVANCE, FIELDS, KNOWN, ORIGIN, SLOT, STEP
 from model.sampling import Sampling, sample
 from model.stages import AutoregressiveStage, CoarseStage, FineStage, SemanticStage
 from model.tokens import Window, delay, growing_windows, undelay, windows
-from model.transformer import KVCache
 
 FIRST_FINE_FRAMES = (
     50  # new frames of the first fine window: what the codec's context leaves of them can go out early
@@ -120,16 +122,37 @@ def _cached_window(
     steps = stage.num_steps(window.frames)
     conditioning = stage.condition(semantic, steps)
     grid = delay(history, steps, stage.none_id)
-    cache = KVCache.allocate(stage.config, rows, steps, device=history.device)
+    cache = stage.transformer.new_cache(rows, steps)
     first = known + 1  # steps whose previous column is given: one prefill makes the first draw
     prefix = stage.embed_grid(grid[..., :first], None if conditioning is None else conditioning[:, :first])
-    hidden = torch.cat([stage.transformer.prefill(prefix[b : b + 1], cache, b)[:, -1] for b in range(rows)])
-    for n in range(known, steps):
-        if n > known:
-            x = stage.embed(grid[..., n - 1], None if conditioning is None else conditioning[:, n])
-            hidden = stage.transformer.step(x, cache, torch.full((rows,), n, device=x.device), length=n + 1)
+    last = prefix.shape[1] - 1
+    hidden = torch.cat(
+        [stage.transformer.prefill(prefix[b : b + 1], cache, b, last)[:, 0] for b in range(rows)]
+    )
+    _draw(stage, hidden, grid, known, known, window, origin, sampling)
+    if stage.transformer.native is not None:
+        codes = F.pad(history, (0, steps - known))
+        codes[:, 0, known] = grid[:, 0, known]
+        native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps))
+        fields = {STEP: known + 1, KNOWN: known, ORIGIN: origin - window.start, ADVANCE: 1}
+        positions = torch.tensor([[fields.get(field, 0)] * rows for field in range(FIELDS)])
+        positions[SLOT] = torch.arange(rows)
+        native.run(positions, sampling, steps - known - 1)
+        return codes[..., known : window.frames]
+    for n in range(known + 1, steps):
+        x = stage.embed(grid[..., n - 1], None if conditioning is None else conditioning[:, n])
+        hidden = stage.transformer.step(x, cache, torch.full((rows,), n, device=x.device), length=n + 1)
         _draw(stage, hidden, grid, n, known, window, origin, sampling)
     return undelay(grid, window.frames)[..., known:]
+
+
+def _padded(stage: AutoregressiveStage, semantic: Tensor | None, steps: int) -> Tensor | None:
+    """Semantic tokens [B, S] that reach as far as `steps` steps look, "none" past the end."""
+    if semantic is None:
+        return None
+    reach = -(-steps // stage.conditioning_rate) + stage.config.lookahead
+    lacking = max(0, reach - semantic.shape[1])
+    return F.pad(semantic, (0, lacking), value=stage.config.conditioning_vocab).contiguous()
 
 
 def _uncached_window(
@@ -203,8 +226,8 @@ def fill_fine_level(
     new = length - known
     prompt_frames = torch.full((rows,), known, device=codes.device)
     frames = torch.arange(known, length, device=codes.device) + first_steps[:, None]  # (B, new)
-    hidden = stage.transformer(stage.embed(codes, prompt_frames, level), causal=False)
-    logits = stage.logits(hidden[:, known:], level).flatten(0, 1)[:, None]  # (B * new, 1, V)
+    hidden = stage.transformer(stage.embed(codes, prompt_frames, level), causal=False, first=known)
+    logits = stage.logits(hidden, level).flatten(0, 1)[:, None]  # (B * new, 1, V)
     steps = frames.flatten() * stage.num_levels + level
     codes[:, level, known:] = sample(logits, sampling.repeat(new), steps).view(rows, new)
 

@@ -2,9 +2,10 @@
 
 Each takes float32 or bf16 rows and is chosen for two properties: it reads as few weight bytes as the device allows,
 and a row's result does not depend on how many rows come with it, so that a request's tokens are the same alone and in
-a batch. Measured with torch 2.11 and AVX-512, for the shapes of all presets and 1 to 64 rows: oneDNN's bf16 layout has
-both, save that a single row of more than 1,024 values is summed in another order; float32 products take other kernels
-below four rows. Such few rows are filled up with zeros.
+a batch. On CPUs that `model.native` has kernels for, those have both. Measured with torch 2.11 and AVX-512, for the
+shapes of all presets and 1 to 64 rows: oneDNN's bf16 layout has both, too, save that a single row of more than 1,024
+values is summed in another order; float32 products take other kernels below four rows. Such few rows are filled up
+with zeros.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.native.kernels import NativeLinear
 
 
 def fill_rows(rows: Tensor, least: int) -> Tensor:
@@ -68,17 +71,21 @@ class HalfLinear(nn.Module):
         return F.linear(x.to(torch.bfloat16), self.weight)
 
 
-def inference_linear(weight: Tensor) -> nn.Module:
-    """The layer that multiplies by `weight` [out, in] fastest where the weight lies."""
+def inference_linear(weight: Tensor, bits: int = 16, *, kernels: bool = True) -> nn.Module:
+    """The layer that multiplies by `weight` [out, in] fastest where the weight lies.
+
+    `kernels`: use those of `model.native` where there are any; `bits`: how finely they take activations."""
     if weight.device.type == "cuda":
         return HalfLinear(weight)
+    if kernels and NativeLinear.supported():
+        return NativeLinear(weight, bits)
     return PackedLinear(weight) if PackedLinear.supported() else PaddedLinear(weight)
 
 
-def replace_linears(module: nn.Module) -> None:
+def replace_linears(module: nn.Module, bits: int = 16, *, kernels: bool = True) -> None:
     """Put an inference layer in the place of every bias-free `nn.Linear` below `module`."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear) and child.bias is None:
-            setattr(module, name, inference_linear(child.weight))
+            setattr(module, name, inference_linear(child.weight, bits, kernels=kernels))
         else:
-            replace_linears(child)
+            replace_linears(child, bits, kernels=kernels)

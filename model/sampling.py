@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.native.kernels import draw
+from model.native.library import library
+
 MASK = 0xFFFFFFFF  # 32-bit arithmetic in int64, which every device has
 
 
@@ -86,11 +89,20 @@ class Sampling:
 
 def sample(logits: Tensor, sampling: Sampling, steps: Tensor) -> Tensor:
     """Ids [B, K] drawn from logits [B, K, V] at `steps` [B] (counted from the start of the continuation)."""
-    return sample_with(logits, uniform_noise(sampling.keys, steps, logits.shape[1]), sampling)
+    if logits.device.type == "cpu" and library() is not None:
+        return draw(logits, sampling, steps, None)
+    return sample_by_tensors(logits, uniform_noise(sampling.keys, steps, logits.shape[1]), sampling)
 
 
 def sample_with(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
     """As `sample`, with the noise [B, K] given."""
+    if logits.device.type == "cpu" and library() is not None:
+        return draw(logits, sampling, None, noise)
+    return sample_by_tensors(logits, noise, sampling)
+
+
+def sample_by_tensors(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
+    """As `sample_with`, on any device."""
     logits = logits.float()
     temperature = sampling.temperature[:, None, None]
     weights = torch.softmax(logits / temperature.clamp_min(1e-4), dim=-1)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import StageConfig
-from model.linear import inference_linear, replace_linears
+from model.linear import inference_linear
 from model.transformer import Transformer
 
 STAGE_NUMBERS = {"semantic": 0, "coarse": 1, "fine": 2}  # separates the noise of a request's stages
@@ -30,6 +30,7 @@ class Stage(nn.Module):
     """
 
     kind: str
+    activation_bits = 16
 
     def __init__(self, config: StageConfig, max_length: int, code_levels: int, extra_rows: int) -> None:
         super().__init__()
@@ -58,11 +59,13 @@ class Stage(nn.Module):
         """Rows of the codes of `levels` levels from `level` on, [levels * V, C]."""
         return self.table.weight[level * self.vocab_size : (level + levels) * self.vocab_size]
 
-    def prepare(self) -> None:
+    def prepare(self, *, kernels: bool = True) -> None:
         """Turn the stage into its form for inference on the device it is on (see model.linear). Not undone."""
         self.eval().requires_grad_(False)
-        self.heads = nn.ModuleList(inference_linear(weight) for weight in self._head_weights())
-        replace_linears(self.transformer)
+        self.heads = nn.ModuleList(
+            inference_linear(weight, kernels=kernels) for weight in self._head_weights()
+        )
+        self.transformer.prepare(self.activation_bits, kernels=kernels)
 
     def _head_weights(self) -> list[Tensor]:
         raise NotImplementedError
@@ -169,6 +172,7 @@ class FineStage(Stage):
     """
 
     kind = "fine"
+    activation_bits = 8  # its passes are bound by arithmetic, and a draw decides nothing but its own code
 
     def __init__(self, config: StageConfig) -> None:
         self.num_levels = config.first_codebook + config.num_codebooks

@@ -4,6 +4,7 @@ Decisions held here: pre-norm with LayerNorm, rotary positions, GELU MLP, no bia
 (`n_kv_head`), keys and values in a preallocated cache. Residuals, norms and rotation are float32; matrix products take
 what autocast or `model.linear` gives them. A row of a cached step has the same bits whatever else shares the step:
 attention reads a length rounded up to LENGTH_STEP, over which CPU kernels add a row's zeros without effect.
+Once prepared for a CPU that the kernels of `model.native` know, all of it runs there: one call for all layers.
 
 Knows embeddings [.., C], not tokens.
 """
@@ -11,12 +12,15 @@ Knows embeddings [.., C], not tokens.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import StageConfig
+from model.linear import replace_linears
+from model.native.kernels import NativeLinear, NativeTransformer
 
 LENGTH_STEP = 16
 
@@ -27,11 +31,13 @@ class KVCache:
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.keys, self.values = keys, values
         self.num_slots, self.max_length = keys.shape[1], keys.shape[3]
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """Row p: what a query at position p adds to its scores, [max_length, max_length]."""
+        keys = self.keys
         later = torch.ones(self.max_length, self.max_length, dtype=torch.bool, device=keys.device).triu(1)
-        # row p: what a query at position p adds to its scores
-        self.bias = torch.zeros(later.shape, dtype=keys.dtype, device=keys.device).masked_fill(
-            later, -math.inf
-        )
+        return torch.zeros(later.shape, dtype=keys.dtype, device=keys.device).masked_fill(later, -math.inf)
 
     @classmethod
     def allocate(
@@ -54,6 +60,7 @@ class KVCache:
 
     def move(self, source: int, destination: int, length: int) -> None:
         """Copy the first `length` positions of one slot over another, to keep the used slots in front."""
+        length = -(-length // LENGTH_STEP) * LENGTH_STEP  # the kernels keep keys in blocks of so many
         for kept in (self.keys, self.values):
             kept[:, destination, :, :length] = kept[:, source, :, :length]
 
@@ -142,6 +149,7 @@ class Transformer(nn.Module):
     def __init__(self, config: StageConfig, max_length: int) -> None:
         super().__init__()
         self.config, self.max_length = config, max_length
+        self.native: NativeTransformer | None = None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(config.n_embd, bias=False)
         self.dropout = nn.Dropout(config.dropout)
@@ -155,33 +163,51 @@ class Transformer(nn.Module):
                     parameter, std=0.02 / math.sqrt(2 * config.n_layer) if into_residual else 0.02
                 )
 
-    def forward(self, x: Tensor, *, causal: bool, lengths: Tensor | None = None) -> Tensor:
-        """Hidden states [B, T, C] of embeddings x [B, T, C], uncached.
+    def prepare(self, bits: int = 16, *, kernels: bool = True) -> None:
+        """Turn into the form for inference on the device it is on (see model.linear). Not undone."""
+        replace_linears(self, bits, kernels=kernels)
+        if isinstance(self.blocks[0].qkv, NativeLinear):
+            self.native = NativeTransformer(self)
+
+    def new_cache(self, num_slots: int, max_length: int | None = None) -> KVCache:
+        """A cache for `num_slots` sequences of up to `max_length` positions (default: the most there may be)."""
+        dtype = torch.float32 if self.native is None else torch.float16
+        length = self.max_length if max_length is None else max_length
+        return KVCache.allocate(self.config, num_slots, length, dtype=dtype, device=self.cos.device)
+
+    def forward(self, x: Tensor, *, causal: bool, lengths: Tensor | None = None, first: int = 0) -> Tensor:
+        """Hidden states [B, T - first, C], from position `first` on, of embeddings x [B, T, C], uncached.
 
         `lengths` [B]: rows are right-padded and nothing attends beyond them; a causal row needs none.
         """
         length = x.shape[1]
+        if self.native is not None:
+            assert lengths is None and length <= self.max_length
+            return torch.stack([self.native.forward(row, causal=causal, first=first) for row in x])
         mask = None
         if lengths is not None and not causal:
             mask = (torch.arange(length, device=x.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, T)
         x = self.dropout(x)
         for block in self.blocks:
             x, _, _ = block(x, *self._rotary(length), mask, causal)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x[:, first:])  # type: ignore[no-any-return]
 
-    def prefill(self, x: Tensor, cache: KVCache, slot: int) -> Tensor:
-        """Hidden states [1, T, C] of x [1, T, C] from position 0 on; its keys and values are kept in `slot`.
+    def prefill(self, x: Tensor, cache: KVCache, slot: int, first: int = 0) -> Tensor:
+        """Hidden states [1, T - first, C], from position `first` on, of x [1, T, C] from position 0 on; keys and values
+        of all of it are kept in `slot`.
 
         One sequence per call: a prompt is bound by arithmetic, so a batch would gain nothing, and would make a
         row's bits depend on the others.
         """
         length = x.shape[1]
         assert x.shape[0] == 1 and cache.max_length >= length
+        if self.native is not None:
+            return self.native.prefill(x[0], cache, slot, first)[None]
         for layer, block in enumerate(self.blocks):
             x, keys, values = block(x, *self._rotary(length), None, True)
             cache.keys[layer, slot, :, :length] = keys[0]
             cache.values[layer, slot, :, :length] = values[0]
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x[:, first:])  # type: ignore[no-any-return]
 
     def step(
         self,
@@ -198,6 +224,8 @@ class Transformer(nn.Module):
         costs more than attention itself. `length` > every position bounds what is read (default: all there is, as a
         captured graph needs).
         """
+        if self.native is not None:
+            return self.native.step(x, cache, positions, slots)
         reach = cache.max_length if length is None else -(-length // LENGTH_STEP) * LENGTH_STEP
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]  # (B, 1, 1, D)
         bias = cache.bias[positions, :reach][:, None, None]  # (B, 1, 1, reach)

@@ -2,14 +2,15 @@
 
 Decisions held here: a batch that raises commits nothing and is bisected until only the offender fails; out of memory
 halves the budget and a single row is tried once more; every exit of a task passes through `finish`, which is
-idempotent. Synchronous and owned by one thread; knows no asyncio and no tensors (those are the runner's).
+idempotent. Owned by one thread, which may have helpers for windowed batches but commits everything itself; knows no
+asyncio and no tensors (those are the runner's).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from model.engine.budget import Rates, RowBudget
 from model.engine.counters import Counters
@@ -21,10 +22,14 @@ from model.engine.errors import (
     OutOfMemory,
     StageFailed,
 )
+from model.engine.helpers import Helpers
 from model.engine.plan import Plan
 from model.engine.scheduler import Batch, Scheduler, StageLimits
 from model.engine.sequence import Reason, Task, WindowJob
 from model.engine.work import DECODE
+
+if TYPE_CHECKING:
+    from model.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +39,13 @@ class Runner(Protocol):
 
     slots: int
     stages: Mapping[str, StageLimits]
+    windowed: Collection[str]  # stages that may run on another thread beside the others
     sample_rate: int
     max_prompt_seconds: float
     card: Mapping[str, Any]  # the bundle's card, plain JSON
+    detector: (
+        Detector | None
+    )  # what the bundle has to tell our sound by; its windows are a stage of their own
 
     def plan(self, prompt_samples: int, seconds: float) -> Plan:
         """Every length of a continuation. Pure; any thread may call it. Raises GenerationError for nonsense."""
@@ -80,6 +89,7 @@ class Engine:
         rates: Rates | None = None,
         patience: int = 4,
         aging_seconds: float = 10.0,
+        helpers: int = 0,
     ) -> None:
         self.runner = runner
         self.clock = clock
@@ -89,6 +99,7 @@ class Engine:
         self.scheduler = Scheduler(
             runner.stages, runner.slots, clock, patience=patience, aging_seconds=aging_seconds
         )
+        self.helpers = Helpers(helpers, runner.run, clock) if helpers else None
 
     @property
     def has_work(self) -> bool:
@@ -101,19 +112,23 @@ class Engine:
 
     def step(self) -> bool:
         """Drop what must end, run one batch. False when there was nothing to run."""
+        self._collect()
         for task, reason in self.scheduler.overdue():
             self.finish(task, reason)
         for task in self.scheduler.admit():
             assert task.started_at is not None
             task.stage_seconds["queue"] = task.started_at - task.submitted_at
+        self._employ_helpers()
         batch = self.scheduler.next_batch(self._max_rows)
         if batch is None:
-            return False
+            return self._collect(block=True)
         self._attempt(batch)
         return True
 
     def finish(self, task: Task, reason: Reason, error: Exception | None = None) -> None:
         """End a task: free its slot, tell its sink. Only the first call for a task does anything."""
+        while self.scheduler.is_under_way(task):
+            self._collect(block=True)
         if task.finished:
             return
         task.reason = reason
@@ -125,29 +140,58 @@ class Engine:
 
     def shut_down(self, error: Exception | None = None) -> None:
         """End every task that is left."""
+        if self.helpers is not None:
+            self.helpers.close()
+            self.scheduler.end_all()
         for task in self.scheduler.tasks():
             self.finish(task, Reason.STOPPED, error)
 
     def _max_rows(self, stage: str) -> int:
         return self.budget.rows(self.runner.stages[stage].max_rows)
 
+    def _employ_helpers(self) -> None:
+        """Give helpers what windowed work there is, as far as they have room."""
+        while self.helpers is not None and self.helpers.has_room:
+            batch = self.scheduler.next_batch(self._max_rows, only=self.runner.windowed)
+            if batch is None:
+                return
+            self.scheduler.begin(batch)
+            self.helpers.start(batch)
+
+    def _collect(self, *, block: bool = False) -> bool:
+        """Take in what helpers have done. False when there was nothing."""
+        outcomes = [] if self.helpers is None else self.helpers.finished(block=block)
+        for outcome in outcomes:
+            self.scheduler.end(outcome.batch)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                self._failed(outcome.batch, outcome.error, again=False)
+            else:
+                self._succeeded(outcome.batch, outcome.outputs, outcome.seconds)
+        return bool(outcomes)
+
     def _attempt(self, batch: Batch, *, again: bool = False) -> None:
         started = self.clock()
         try:
             outputs = self.runner.run(batch)
         except Exception as error:
-            self.counters.failed_batches += 1
-            if self.runner.is_fatal(error):
-                raise EngineFailed(f"{batch.stage}: {type(error).__name__}: {error}") from error
-            if self.runner.is_out_of_memory(error):
-                self._out_of_memory(batch, error, again=again)
-            else:
-                self._bisect(batch, error)
-            return
-        seconds = self.clock() - started
-        assert len(outputs) == len(batch.tasks)
+            self._failed(batch, error, again=again)
+        else:
+            self._succeeded(batch, outputs, self.clock() - started)
+
+    def _failed(self, batch: Batch, error: Exception, *, again: bool) -> None:
+        self.counters.failed_batches += 1
+        if self.runner.is_fatal(error):
+            raise EngineFailed(f"{batch.stage}: {type(error).__name__}: {error}") from error
+        if self.runner.is_out_of_memory(error):
+            self._out_of_memory(batch, error, again=again)
+        else:
+            self._bisect(batch, error)
+
+    def _succeeded(self, batch: Batch, outputs: list[Any], seconds: float) -> None:
         self.budget.succeeded()
         self._account(batch, seconds)
+        assert len(outputs) == len(batch.tasks)
         for task, output in zip(batch.tasks, outputs, strict=True):
             self._commit(task, batch, output, seconds)
 

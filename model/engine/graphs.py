@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.engine.positions import ADVANCE, FIELDS, SLOT, STEP
+from model.positions import ADVANCE, FIELDS, SLOT, STEP
 
 STEPS_PER_REPLAY = 8
 

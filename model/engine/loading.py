@@ -26,6 +26,7 @@ from model.engine.work import COARSE
 
 WARM_UP_SECONDS = 2.0  # long enough for several fine windows
 WARM_UP_STEPS = 4  # coarse steps at every number of rows
+DETECT, DETECT_SHARE = "detect", 0.25  # the detector's windows, and what of the time they are sure of
 
 
 def load_engine(
@@ -39,17 +40,22 @@ def load_engine(
 ) -> Engine:
     """A warm engine around the bundle at `bundle` (default: the one that ships), for requests of up to `max_seconds`.
 
-    `threads`: of CPU arithmetic. Raises BundleError, ConfigError, or EngineFailed if the warm-up does not make sound.
+    A bundle with a detector gives the engine a further windowed stage, DETECT. `threads`: of CPU arithmetic; one steps,
+    the others are its helpers, because threads that share a small product would wait for each other most of the time.
+    Raises BundleError, ConfigError, or EngineFailed if the warm-up does not make sound.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    helpers = 0
+    if torch.device(device).type == "cpu":
+        helpers = min(slots, (threads or torch.get_num_threads()) - 1)
+        torch.set_num_threads(1)
     path = Path(bundle or SHIPPED)
     card = card_of(read_manifest(path))
     model = AudioLM.load(path, device)
-    runner = ModelRunner(
-        model, slots=slots, max_seconds=max_seconds, card=card, window_functions=window_functions
-    )
-    engine = Engine(runner, time.monotonic)
+    functions = dict(window_functions or {})
+    if model.detector is not None:
+        functions[DETECT] = (model.detector.judge, DETECT_SHARE)
+    runner = ModelRunner(model, slots=slots, max_seconds=max_seconds, card=card, window_functions=functions)
+    engine = Engine(runner, time.monotonic, helpers=helpers)
     warm_up(engine, min(WARM_UP_SECONDS, max_seconds))
     return engine
 

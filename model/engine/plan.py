@@ -9,21 +9,15 @@ Knows no tensors.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from itertools import accumulate
 
 from model.engine.work import COARSE, DECODE, ENCODE, FINE, SEMANTIC, STAGES, Work, prefill_of
+from model.rendering import Cut
 from model.tokens import Window
-
-
-class Cut(NamedTuple):
-    """Sound of frames [start, end), decoded from frames [first, last) so that it equals a decoding of everything."""
-
-    first: int
-    start: int
-    end: int
-    last: int
 
 
 @dataclass(frozen=True)
@@ -36,17 +30,20 @@ class Stepped:
     windows: tuple[Window, ...]
     delay: int
 
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """The first unit of each window, and the number of all units: asked for at every step of every sequence."""
+        return tuple(accumulate((self._units_of(window) for window in self.windows), initial=0))
+
     @property
     def units(self) -> int:
-        return sum(self._units_of(window) for window in self.windows)
+        return self._starts[-1]
 
     def at(self, unit: int) -> tuple[Window, int]:
         """The window that `unit` belongs to, and its number there."""
-        for window in self.windows:
-            if unit < self._units_of(window):
-                return window, unit
-            unit -= self._units_of(window)
-        raise AssertionError("no such unit")
+        assert 0 <= unit < self.units, "no such unit"
+        number = bisect_right(self._starts, unit) - 1
+        return self.windows[number], unit - self._starts[number]
 
     def frames_after(self, units: int) -> int:
         """Frames complete, prompt included, once `units` units are done."""
@@ -98,6 +95,7 @@ class Plan:
     fine: tuple[Window, ...]
     levels: int  # passes of one fine window
     cuts: tuple[Cut, ...]
+    past_samples: int = 0  # samples before a cut that its decoding goes on from
 
     def cost(self, done: Mapping[str, int] | None = None, *, encoded: bool = False) -> dict[str, int]:
         """Cost still to come after `done` units per stage (default: none), per kind of work."""
@@ -139,14 +137,3 @@ class Plan:
         if semantic_done == self.semantic.units:
             return self.frames + self.coarse.delay
         return (self.semantic.frames_after(semantic_done) - self.lookahead) * self.frames_per_token
-
-
-def cuts_of(fine: tuple[Window, ...], frames: int, start: int, context_frames: int) -> tuple[Cut, ...]:
-    """Sound from frame `start` on, cut where each fine window lets a decoder with `context_frames` go."""
-    cuts = []
-    for window in fine:
-        end = frames if window.stop == frames else window.stop - context_frames
-        if end > start:
-            cuts.append(Cut(max(0, start - context_frames), start, end, min(frames, end + context_frames)))
-            start = end
-    return tuple(cuts)

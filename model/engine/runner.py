@@ -3,14 +3,15 @@
 Decisions held here: on a CPU, prompts, fine windows and sound go one row at a time: they are bound by arithmetic, so
 company gains nothing, and alone their bits cannot depend on company. On CUDA they run padded to a fixed number of
 rows for the same reason. The model's own functions do the work (`model.generation`, `model.rendering`); this file
-only gathers rows and puts results where they belong. Knows no queue, no threads and no deadlines.
+only gathers rows and puts results where they belong. Knows no queue and no deadlines, and of threads only that windowed
+batches may run on another one.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Rows
 from typing import Any
 
@@ -20,19 +21,20 @@ from torch import Tensor
 
 from model.audiolm import AudioLM
 from model.engine.lanes import Lanes, Settings
-from model.engine.plan import Cut, Plan, Stepped, cuts_of
+from model.engine.plan import Plan, Stepped
 from model.engine.scheduler import Batch, StageLimits
 from model.engine.sequence import Sequence, Sound, Task, WindowJob
 from model.engine.stepping import SteppedStage
 from model.engine.work import COARSE, DECODE, ENCODE, FINE, SEMANTIC
 from model.errors import GenerationError
 from model.generation import fill_fine_level, fine_windows, stage_windows
-from model.rendering import SEAM_SAMPLES, ease_seam, render_span
+from model.rendering import Cut, cuts_of, ease_seam, render_cut
 from model.sampling import Sampling
-from model.transformer import KVCache
 
 CUDA_ROWS = 8  # rows of a windowed batch on CUDA, always padded to this many
-CUDA_STEPS = 8  # steps of an autoregressive batch on CUDA
+CHAINED_STEPS = (
+    8  # steps of an autoregressive batch where one call makes several: on CUDA, and with the kernels
+)
 WINDOW_LINGER = 0.004  # seconds a windowed CUDA batch waits for company while there is other work
 
 WindowFunction = Callable[[list[np.ndarray[Any, Any]]], list[Any]]
@@ -58,13 +60,15 @@ class ModelRunner:
         self.sample_rate = model.codec.sample_rate
         self.max_prompt_seconds = model.info.max_prompt_seconds
         self.card: Mapping[str, Any] = dict(card or {})
+        self.detector = model.detector
         self.device = model.device
         self._window_functions = dict(window_functions or {})
         self._frames_per_token = model.tokenizer.hop_length // model.codec.hop_length
         on_cuda = self.device.type == "cuda"
         self._window_rows = CUDA_ROWS if on_cuda else 1
         windowed = StageLimits(self._window_rows, linger_seconds=WINDOW_LINGER if on_cuda else 0.0)
-        steps = CUDA_STEPS if on_cuda else 1
+        chained = on_cuda or model.coarse.transformer.native is not None
+        steps = CHAINED_STEPS if chained else 1
         self.stages: Mapping[str, StageLimits] = {
             ENCODE: StageLimits(1),
             SEMANTIC: StageLimits(slots, max_steps=steps, fed_by=(ENCODE,)),
@@ -76,6 +80,7 @@ class ModelRunner:
                 for name, (_, share) in self._window_functions.items()
             },
         }
+        self.windowed: Collection[str] = (FINE, DECODE, *self._window_functions)
         self._allocate()
 
     def plan(self, prompt_samples: int, seconds: float) -> Plan:
@@ -99,7 +104,8 @@ class ModelRunner:
             coarse=Stepped(tuple(stage_windows(model.coarse, known, new)), model.coarse.num_codebooks - 1),
             fine=fine,
             levels=model.fine.config.num_codebooks,
-            cuts=cuts_of(fine, known + new, known - self._seam_frames(known), model.codec.context_frames),
+            cuts=cuts_of(fine, known + new, known, model.codec.context_frames),
+            past_samples=model.codec.past_samples,
         )
 
     @torch.inference_mode()
@@ -172,7 +178,7 @@ class ModelRunner:
         self._stepped = {}
         for stage in (model.semantic, model.coarse):
             settings = Settings(slots, stage.number, temperatures[stage.number], device)
-            cache = KVCache.allocate(stage.config, self.slots, stage.max_length, device=device)
+            cache = stage.transformer.new_cache(self.slots)
             self._stepped[stage.kind] = SteppedStage(stage, self._lanes, settings, cache)
         self._fine_settings = Settings(slots, model.fine.number, temperatures[model.fine.number], device)
 
@@ -215,7 +221,6 @@ class ModelRunner:
 
     def _decode(self, sequences: Rows[Sequence]) -> list[Sound]:
         """Sound of each sequence's next cut; cuts are alike."""
-        hop = self.model.codec.hop_length
         cuts = [row.plan.cuts[row.done[DECODE]] for row in sequences]
         codes = self._stack(
             [
@@ -224,29 +229,23 @@ class ModelRunner:
             ]
         )
         cut = cuts[0]
-        sound = render_span(self.model.codec, codes, cut.start - cut.first, cut.end - cut.first).float().cpu()
+        past = self._stack([torch.from_numpy(row.past).to(self.device) for row in sequences])
+        sound = render_cut(self.model.codec, codes, cut, past).cpu()
         return [
-            self._join(row, own, samples, hop)
-            for row, own, samples in zip(sequences, cuts, sound, strict=False)
+            self._join(row, own, samples) for row, own, samples in zip(sequences, cuts, sound, strict=False)
         ]
 
-    def _join(self, sequence: Sequence, cut: Cut, samples: Tensor, hop: int) -> Sound:
-        """The cut's new samples [n], fitted to the prompt if they are the first, and ended where the caller asked."""
-        origin = sequence.plan.prompt_frames
-        left = sequence.plan.samples - (max(cut.start, origin) - origin) * hop
-        if cut.start < origin:
-            tail = (origin - cut.start) * hop
-            prompt = torch.from_numpy(sequence.prompt.waveform)
-            samples = ease_seam(prompt, samples[:tail], samples[tail:][:left])
-        return samples[:left].clamp(-1, 1).numpy()
+    def _join(self, sequence: Sequence, cut: Cut, samples: Tensor) -> Sound:
+        """The cut's samples [n], fitted to the prompt if they are the first, and ended where the caller asked."""
+        before = (cut.start - sequence.plan.prompt_frames) * self.model.codec.hop_length
+        if before == 0:
+            samples = ease_seam(torch.from_numpy(sequence.prompt.waveform), samples).clamp(-1, 1)
+        return samples[: sequence.plan.samples - before].numpy()
 
     def _run_windows(self, job: WindowJob, steps: int) -> list[Any]:
         function, _ = self._window_functions[job.stage]
         at = len(job.results)
         return function(job.windows[at : at + steps])
-
-    def _seam_frames(self, known: int) -> int:
-        return min(known, math.ceil(SEAM_SAMPLES / self.model.codec.hop_length))
 
     def _stack(self, rows: list[Tensor]) -> Tensor:
         return torch.stack(self._pad(rows))

@@ -11,7 +11,7 @@ Knows no tensors, no tokens and no clock but the one it is given.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from model.engine.sequence import Reason, Task
@@ -84,6 +84,7 @@ class Scheduler:
         self._ready_since: dict[str, float] = {}
         self._credit = dict.fromkeys(stages, 0.0)  # seconds a stage with a share is owed
         self._shared_ready: set[str] = set()
+        self._under_way: set[tuple[int, str]] = set()  # arrival and stage of what helpers work on
 
     @property
     def num_waiting(self) -> int:
@@ -119,10 +120,13 @@ class Scheduler:
             heapq.heapify(self._waiting)
 
     def overdue(self) -> list[tuple[Task, Reason]]:
-        """Tasks that must end now, waiting or running, and why."""
+        """Tasks that must end now, waiting or running, and why; not those that a helper works on."""
         now = self._clock()
         ended = []
+        held = {arrival for arrival, _ in self._under_way}
         for task in self.tasks():
+            if task.arrival in held:
+                continue
             if task.cancelled:
                 ended.append((task, Reason.CANCELLED))
             elif task.deadline <= now:
@@ -139,9 +143,29 @@ class Scheduler:
             admitted.append(task)
         return admitted
 
-    def next_batch(self, max_rows: Callable[[str], int] | None = None) -> Batch | None:
-        """The batch to run now, None when no task can do anything. `max_rows` may lower a stage's rows (memory)."""
+    def begin(self, batch: Batch) -> None:
+        """A helper takes `batch`: none of its tasks is offered for the batch's stage until `end`."""
+        self._under_way.update((task.arrival, batch.stage) for task in batch.tasks)
+
+    def end(self, batch: Batch) -> None:
+        self._under_way.difference_update((task.arrival, batch.stage) for task in batch.tasks)
+
+    def end_all(self) -> None:
+        """The helpers are gone, with all they had."""
+        self._under_way.clear()
+
+    def is_under_way(self, task: Task) -> bool:
+        """Whether a helper works on the task."""
+        return any(arrival == task.arrival for arrival, _ in self._under_way)
+
+    def next_batch(
+        self, max_rows: Callable[[str], int] | None = None, only: Collection[str] | None = None
+    ) -> Batch | None:
+        """The batch to run now, in the stages `only` if given; None when no task can do anything there. `max_rows` may
+        lower a stage's rows (memory)."""
         ready = self._ready()
+        if only is not None:
+            ready = {stage: entries for stage, entries in ready.items() if stage in only}
         stage = self._choose(ready)
         if stage is None:
             return None
@@ -184,6 +208,8 @@ class Scheduler:
         ready: dict[str, list[tuple[Task, Work]]] = {}
         for task in self._running.values():
             for work in task.works():
+                if (task.arrival, work.stage) in self._under_way:
+                    continue
                 ready.setdefault(work.stage, []).append((task, work))
         now = self._clock()
         self._ready_since = {stage: self._ready_since.get(stage, now) for stage in ready}
@@ -194,12 +220,11 @@ class Scheduler:
         return ready
 
     def _choose(self, ready: Mapping[str, list[tuple[Task, Work]]]) -> str | None:
-        owed = [stage for stage in self._shared_ready if self._credit[stage] > 0]
+        shared = self._shared_ready & ready.keys()
+        owed = [stage for stage in shared if self._credit[stage] > 0]
         if owed:
             return max(owed, key=lambda stage: self._credit[stage])
-        in_turn = [
-            stage for stage in reversed(self.stages) if stage in ready and stage not in self._shared_ready
-        ]
+        in_turn = [stage for stage in reversed(self.stages) if stage in ready and stage not in shared]
         held = {stage for stage in in_turn if self._is_fed(stage, ready)}
         for stage in reversed(in_turn):
             if stage not in held and self._passed_over[stage] >= self.patience:
@@ -207,7 +232,7 @@ class Scheduler:
         for stage in in_turn:
             if stage not in held and not self._lingers(stage, len(ready[stage]), alone=len(ready) == 1):
                 return stage
-        leftovers: Iterable[str] = in_turn or self._shared_ready
+        leftovers: Iterable[str] = in_turn or shared
         return next(iter(leftovers), None)
 
     def _is_fed(self, stage: str, ready: Mapping[str, list[tuple[Task, Work]]]) -> bool:

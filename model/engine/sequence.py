@@ -110,7 +110,17 @@ class Sequence(Task):
     slot: int | None = None  # row of every stage's cache, from admission to finish
     done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
 
+    _made: Sound | None = None  # the sound handed over last, after some of the sound before it
+
     needs_slot = True
+
+    @property
+    def past(self) -> Sound:
+        """The last samples before the next cut [plan.past_samples], after silence where there are fewer."""
+        made = self.prompt.waveform if self._made is None else self._made
+        count = self.plan.past_samples
+        end = made[max(0, len(made) - count) :]
+        return np.pad(end, (count - len(end), 0))
 
     def works(self) -> Iterator[Work]:
         yield from self.plan.works(self.done, encoded=self.prompt.encoded)
@@ -120,6 +130,7 @@ class Sequence(Task):
         if stage == ENCODE:
             self.prompt.tokens = output
         elif stage == DECODE:
+            self._made = np.concatenate([self.past, output])
             self.sink.chunk(output)
 
     @property

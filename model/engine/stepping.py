@@ -16,8 +16,9 @@ from torch import Tensor
 from model.engine.graphs import StepGraphs
 from model.engine.lanes import Lanes, Settings
 from model.engine.plan import Stepped
-from model.engine.positions import ADVANCE, SLOT, START, STEP
 from model.engine.sequence import Sequence
+from model.native.kernels import NativeSteps
+from model.positions import ADVANCE, SLOT, START, STEP
 from model.sampling import sample
 from model.stages import AutoregressiveStage
 from model.tokens import delay
@@ -38,7 +39,10 @@ class SteppedStage:
         self._codebooks = torch.arange(stage.num_codebooks, device=self.device)
         self._ahead = torch.arange(stage.config.lookahead + 1, device=self.device)
         spare_slot = len(lanes.codes) - 1
-        self._graphs = None
+        self._graphs, self._native = None, None
+        if stage.transformer.native is not None:
+            semantic = lanes.semantic[:, 0] if stage.conditioning_rows else None
+            self._native = NativeSteps(stage, cache, self.tokens, semantic)
         if self.device.type == "cuda":
             self._graphs = StepGraphs(self._step, cache.num_slots, spare_slot, self.device)
 
@@ -68,7 +72,7 @@ class SteppedStage:
         semantic = self.lanes.semantic[sequence.slot, :, window.start // stage.conditioning_rate :]
         conditioning = stage.condition(semantic, steps)
         x = stage.embed_grid(grid, conditioning)
-        hidden = stage.transformer.prefill(x, self.cache, self.rows.index(sequence))[:, -1]
+        hidden = stage.transformer.prefill(x, self.cache, self.rows.index(sequence), first=steps - 1)[:, 0]
         narrowed = sequence.top_k is not None, sequence.top_p is not None
         self._draw(hidden, self._positions([sequence], {id(sequence)}), narrowed)
 
@@ -88,6 +92,10 @@ class SteppedStage:
         self.rows_stepped = count if self._graphs is None else self.cache.num_slots
         if self._graphs is not None:
             self._graphs.run(positions, narrowed, steps)
+            return
+        if self._native is not None:
+            sampling = self.settings.of(positions[SLOT], narrowed_k=narrowed[0], narrowed_p=narrowed[1])
+            self._native.run(positions, sampling, steps)
             return
         for _ in range(steps):
             self._step(positions, narrowed, int(positions[STEP].max()) + 1)

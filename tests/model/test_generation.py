@@ -21,6 +21,7 @@ from model.generation import (
     reference_semantic,
     stage_windows,
 )
+from model.native.library import library
 from model.sampling import Sampling
 from model.stages import CoarseStage, FineStage, SemanticStage, Stage
 
@@ -189,15 +190,41 @@ def test_what_cannot_be_made_is_named(semantic: SemanticStage, coarse: CoarseSta
         generate_fine(fine, codes[:, :3], codes, settings(fine))
 
 
-def test_prepared_stages_reproduce_whatever_shares_their_batch() -> None:
+@pytest.mark.parametrize("kernels", [True, False])
+def test_prepared_stages_reproduce_whatever_shares_their_batch(kernels: bool) -> None:
     torch.manual_seed(4)
-    stage = lively(SemanticStage(TINY.semantic))
-    stage.prepare()
-    prompt = ids(16, 30, below=CLUSTERS)
-    together = generate_semantic(stage, prompt, 60, settings(stage, list(range(16))))
+    stage = lively(CoarseStage(TINY.coarse))
+    stage.prepare(kernels=kernels)
+    tokens, codes = ids(16, 80, below=CLUSTERS), ids(16, 4, 60, below=CODES)
+    together = generate_coarse(stage, tokens, codes, 100, settings(stage, list(range(16))))
     for row in (0, 9):
-        alone = generate_semantic(stage, prompt[row : row + 1], 60, settings(stage, [row]))
-        assert torch.equal(alone, together[row : row + 1])
+        at = slice(row, row + 1)
+        alone = generate_coarse(stage, tokens[at], codes[at], 100, settings(stage, [row]))
+        assert torch.equal(alone, together[at])
+
+
+@pytest.mark.skipif(library() is None, reason="this machine has no kernels")
+def test_kernels_reproduce_the_uncached_reference_to_the_bit() -> None:
+    torch.manual_seed(5)
+    semantic, coarse, fine = (
+        lively(kind(config))
+        for kind, config in (
+            (SemanticStage, TINY.semantic),
+            (CoarseStage, TINY.coarse),
+            (FineStage, TINY.fine),
+        )
+    )
+    for stage in (semantic, coarse, fine):
+        stage.prepare()
+    prompt, codes = rows_of()
+    tokens = generate_semantic(semantic, prompt, 90, settings(semantic))
+    assert torch.equal(tokens, reference_semantic(semantic, prompt, 90, settings(semantic)))
+    tokens = torch.cat([prompt, tokens], 1)
+    arguments = tokens, codes[:, :4], 130
+    made = generate_coarse(coarse, *arguments, settings(coarse))
+    assert torch.equal(made, reference_coarse(coarse, *arguments, settings(coarse)))
+    whole = generate_fine(fine, made[:, :, :80], codes, settings(fine))
+    assert torch.equal(whole[:1], generate_fine(fine, made[:1, :, :80], codes[:1], settings(fine, SEEDS[:1])))
 
 
 def test_outputs_stay_what_they_were(semantic: SemanticStage, coarse: CoarseStage, fine: FineStage) -> None:

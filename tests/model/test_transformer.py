@@ -117,7 +117,7 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch() -> None:
     torch.manual_seed(0)
     transformer = Transformer(config, 500).eval().requires_grad_(False)
     replace_linears(transformer)
-    x, positions = embeddings(16, 384), torch.tensor([100 + 7 * row for row in range(16)])
+    x, positions = embeddings(16, config.n_embd), torch.tensor([100 + 7 * row for row in range(16)])
     cache = KVCache.allocate(config, 16, 500)
     cache.keys.normal_(generator=torch.Generator().manual_seed(2))
     cache.values.normal_(generator=torch.Generator().manual_seed(3))

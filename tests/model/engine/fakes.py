@@ -90,6 +90,7 @@ class FakeRunner:
         fault: Callable[[Batch], None] | None = None,
     ) -> None:
         self.card: dict[str, Any] = {}
+        self.windowed = tuple(stages)
         self.stages, self.slots, self.clock, self.seconds, self.fault = stages, slots, clock, seconds, fault
         self.batches: list[Batch] = []
         self.left: list[Task] = []

@@ -24,8 +24,7 @@ from tests.conftest import chord
 from tests.model.engine.fakes import RecordingSink
 
 
-@pytest.fixture(scope="module")
-def model() -> AudioLM:
+def build(*, kernels: bool) -> AudioLM:
     """The tiny model with windows so short that a second of sound crosses several: 1.2, 1.0 and 0.8 seconds."""
     tiny = PRESETS["tiny"]
     frames = {"semantic": 30, "coarse": 50, "fine": 40}
@@ -36,8 +35,18 @@ def model() -> AudioLM:
     for name, part in parts.items():
         part.eval()
         if name in frames:
-            part.prepare()
+            part.prepare(kernels=kernels)
     return AudioLM(**parts, info=BundleInfo("tiny", "0", tiny.max_prompt_seconds, tiny.temperatures))
+
+
+@pytest.fixture(scope="module")
+def model() -> AudioLM:
+    return build(kernels=True)
+
+
+@pytest.fixture(scope="module")
+def tensor_model() -> AudioLM:
+    return build(kernels=False)
 
 
 class Recorder(RecordingSink):
@@ -107,18 +116,22 @@ def test_the_engine_makes_what_the_model_makes_in_process(
     np.testing.assert_allclose(sink.sound, new, atol=2e-5)
 
 
-def test_tokens_are_bit_identical_alone_and_among_fifteen_others(model: AudioLM) -> None:
+@pytest.mark.parametrize("kind", ["model", "tensor_model"])
+def test_tokens_are_bit_identical_alone_and_among_fifteen_others(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    model: AudioLM = request.getfixturevalue(kind)
     rng = np.random.default_rng(5)
     runner = ModelRunner(model, slots=16, max_seconds=6.0)
     engine = Engine(runner, time.monotonic)
 
-    def request(number: int) -> Sequence:
+    def numbered(number: int) -> Sequence:
         clip = chord(0.2 + 0.09 * number)
         narrow = {1: {"top_k": 5}, 2: {"top_p": 0.8}, 3: {"temperature": 0.0}}.get(number % 5, {})
         settings = GenerationSettings(seconds=0.1 + 0.05 * number, seed=number, **narrow)  # type: ignore[arg-type]
         return make_sequence(runner, clip, settings)
 
-    together = [request(number) for number in range(16)]
+    together = [numbered(number) for number in range(16)]
     for sequence in together:
         engine.submit(sequence)
         for _ in range(int(rng.integers(0, 6))):
@@ -127,7 +140,7 @@ def test_tokens_are_bit_identical_alone_and_among_fifteen_others(model: AudioLM)
         pass
     assert max(engine.counters.batch_rows[stage].mean for stage in ("semantic", "coarse")) > 4
     for number in (0, 3, 6, 12):
-        alone = request(number)
+        alone = numbered(number)
         run(engine, alone)
         one, many = sink_of(alone), sink_of(together[number])
         assert torch.equal(one.semantic, many.semantic) and torch.equal(one.codes, many.codes)

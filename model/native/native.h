@@ -1,0 +1,138 @@
+// Shared by the files of this folder: vectors of 16 lanes, thread-local scratch memory, and what Python fills in.
+//
+// For x86 CPUs with AVX-512 VNNI, in the vector extensions of GCC and Clang. A row's result never depends on which
+// rows come with it: integer sums are exact, and every float sum has one order.
+#pragma once
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <immintrin.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define INLINE static inline __attribute__((always_inline))
+#define LANES 16
+#define UNROLL _Pragma("GCC unroll 16")
+
+typedef float floats __attribute__((vector_size(64)));
+typedef int32_t ints __attribute__((vector_size(64)));
+typedef float loose_floats __attribute__((vector_size(64), aligned(4), may_alias));
+
+INLINE floats load(const float *from) { return *(const loose_floats *)from; }
+INLINE void store(float *to, floats value) { *(loose_floats *)to = value; }
+INLINE floats splat(float value) { return value - (floats){0}; }
+INLINE floats choose(ints mask, floats yes, floats no) { return (floats)((mask & (ints)yes) | (~mask & (ints)no)); }
+INLINE floats largest(floats a, floats b) { return choose(a > b, a, b); }
+
+// Keys and values are kept as halves (IEEE binary16), which halves what attention reads.
+typedef uint16_t half;
+typedef uint16_t halves __attribute__((vector_size(32)));
+
+INLINE floats load_halves(const half *from) {
+    return (floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+INLINE void store_halves(half *to, floats value) {
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE float sum_lanes(floats v) {
+    float lane[LANES];
+    store(lane, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+INLINE float max_lanes(floats v) {
+    float lane[LANES];
+    store(lane, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
+    return lane[0];
+}
+
+// e^x to about 1e-7, 0 below -87 (the coefficients are those of Cephes' expf)
+INLINE floats exponential(floats x) {
+    const floats magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+    ints lost = x < splat(-87.0f);
+    x = choose(lost, splat(-87.0f), x);
+    x = choose(x > splat(88.0f), splat(88.0f), x);
+    floats shifted = x * 1.44269504f + magic;
+    floats whole = shifted - magic;
+    floats r = x - whole * 0.693359375f;
+    r = r + whole * 2.12194440e-4f;
+    floats p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    ints power = ((ints)shifted - (ints)magic) << 23;
+    return choose(lost, (floats){0}, (floats)((ints)p + power));
+}
+
+// A matrix [outputs, inputs] of int8 with a scale per output, for activations of 16 or 8 bits. `weight`: [outputs / 32]
+// [groups of inputs][32][group], padded with zeros; a group is 2 inputs for 16 bits and 4 for 8, 32 bits of activations
+// either way. `sums`: of each output's weights. `limit`: the largest activation whose sums cannot overflow 32 bits.
+typedef struct {
+    const int8_t *weight;
+    const float *scale;
+    const int32_t *sums;
+    int64_t inputs, outputs, bits;
+    double limit;
+} Linear;
+
+#define OUTPUT_BLOCK 32
+#define INPUT_STEP 8  // inputs are padded to a multiple of this
+
+// Activations as integers: 16 bits with a sign, or 8 bits above the row's zero. stride in bytes.
+typedef struct {
+    uint8_t *values;
+    float *step;
+    int32_t *zero;
+    int64_t stride;
+} Rows;
+
+Rows rows_for(const Linear *linear, int64_t count);
+void quantize_row(const Linear *linear, const float *x, Rows to, int64_t row);
+void multiply(const Linear *linear, Rows rows, int64_t first, int64_t count, float *out, int64_t out_stride, int add);
+
+typedef struct {
+    const float *attention_norm, *mlp_norm;
+    Linear qkv, projection, up, down;
+} Layer;
+
+typedef struct {
+    int64_t n_layer, n_head, n_kv_head, n_embd, head_dim, n_ff;
+    const float *norm, *cosine, *sine;  // cosine, sine [positions, head_dim]
+    const Layer *layers;
+} Transformer;
+
+// Keys and values by layer, slot and head (the strides), then values [position][head_dim] and keys in blocks of 16
+// positions: [position / 16][head_dim][16].
+typedef struct {
+    half *keys, *values;
+    int64_t layer_stride, slot_stride, head_stride;
+} Cache;
+
+void transformer_rows(const Transformer *t, const Cache *cache, float *x, int64_t rows, int64_t first,
+                      const int64_t *slots, const int64_t *positions, const int64_t *visible);
+void linear_rows(const Linear *linear, const float *x, int64_t count, float *out);
+
+// How each row draws: see model.sampling. top_k and top_p may be null.
+typedef struct {
+    const float *temperature;
+    const int64_t *keys, *top_k;
+    const float *top_p;
+} Sampling;
+
+void draw_rows(const float *logits, int64_t rows, int64_t codebooks, int64_t vocab, const Sampling *sampling,
+               const int64_t *steps, const double *noise, int64_t *ids);
+
+// Memory of this thread that lasts until it ends; the same `use` gets the same memory, grown when needed.
+enum { ROWS, STEPS, ZEROS, NORMED, MIXED, HIDDEN, SCORES, QUERIES, WEIGHTS, EMBEDDED, LOGITS, DRAWN, USES };
+void *scratch(int use, size_t bytes);

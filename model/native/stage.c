@@ -1,0 +1,71 @@
+// Steps of an autoregressive stage from ids to ids: embed, transform, draw, write, and on to the next position.
+#include "native.h"
+
+// Where rows are (model/positions.py): one array of `rows` values per field.
+enum { SLOT, START, KNOWN, STEP, ORIGIN, ADVANCE };
+
+typedef struct {
+    const Transformer *transformer;
+    const Linear *head;
+    const float *table;                                 // [table rows, n_embd]
+    int64_t vocab, codebooks, none_row;                 // rows of codes, level by level, then the row of "none"
+    int64_t conditioning_rows, lookahead, rate;         // conditioning_rows 0: none
+    int64_t *tokens, token_slot_stride, token_stride;   // [slot][codebook][frame], read and written
+    const int64_t *semantic;                            // [slot][token]
+    int64_t semantic_stride;
+} Stage;
+
+static void add_row(const Stage *stage, int64_t row, float *x) {
+    int64_t n = stage->transformer->n_embd;
+    const float *from = stage->table + row * n;
+    for (int64_t i = 0; i < n; i++) x[i] += from[i];
+}
+
+// The embedding of one row's next step: of the previous column of the delayed codes, and of what it is conditioned on.
+static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, float *x) {
+    memset(x, 0, (size_t)stage->transformer->n_embd * sizeof(float));
+    const int64_t *tokens = stage->tokens + slot * stage->token_slot_stride;
+    for (int64_t k = 0; k < stage->codebooks; k++) {
+        int64_t frame = step - 1 - k;
+        int64_t code = frame < 0 ? stage->vocab : tokens[k * stage->token_stride + start + frame];
+        add_row(stage, code == stage->vocab ? stage->none_row : k * stage->vocab + code, x);
+    }
+    if (!stage->conditioning_rows) return;
+    const int64_t *ahead = stage->semantic + slot * stage->semantic_stride + (start + step) / stage->rate;
+    int64_t row = stage->none_row + 1;
+    for (int64_t i = 0; i <= stage->lookahead; i++, row += stage->conditioning_rows) add_row(stage, row + ahead[i], x);
+    add_row(stage, row + step % stage->rate, x);
+}
+
+// `steps` steps of `rows` rows at positions [fields][rows], which move on. Row i continues slot i of the cache.
+EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positions, int64_t rows, int64_t steps,
+                        const Sampling *sampling) {
+    const Transformer *t = stage->transformer;
+    int64_t n = t->n_embd, outputs = stage->head->outputs;
+    float *x = scratch(EMBEDDED, (size_t)(rows * n) * sizeof(float));
+    float *logits = scratch(LOGITS, (size_t)(rows * outputs) * sizeof(float));
+    int64_t *kept = scratch(DRAWN, (size_t)(rows * (stage->codebooks + 3)) * sizeof(int64_t));
+    int64_t *own = kept, *visible = own + rows, *drawn_at = visible + rows, *ids = drawn_at + rows;
+    const int64_t *field[] = {positions, positions + rows, positions + 2 * rows, NULL, positions + 4 * rows,
+                              positions + 5 * rows};
+    int64_t *step = positions + STEP * rows;
+    for (; steps > 0; steps--) {
+        for (int64_t r = 0; r < rows; r++) {
+            embed(stage, field[SLOT][r], field[START][r], step[r], x + r * n);
+            own[r] = r;
+            visible[r] = step[r] + 1;
+            drawn_at[r] = field[START][r] + step[r] - field[ORIGIN][r];
+        }
+        transformer_rows(t, cache, x, rows, 0, own, step, visible);
+        linear_rows(stage->head, x, rows, logits);
+        draw_rows(logits, rows, stage->codebooks, stage->vocab, sampling, drawn_at, NULL, ids);
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t *tokens = stage->tokens + field[SLOT][r] * stage->token_slot_stride + field[START][r];
+            for (int64_t k = 0; k < stage->codebooks; k++) {
+                int64_t frame = step[r] - k;
+                if (frame >= field[KNOWN][r]) tokens[k * stage->token_stride + frame] = ids[r * stage->codebooks + k];
+            }
+            step[r] += field[ADVANCE][r];
+        }
+    }
+}
