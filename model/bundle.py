@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.codec import SpectralCodec
-from model.config import SAMPLE_RATE, CodecConfig, StageConfig, TokenizerConfig
+from model.config import SAMPLE_RATE, CodecConfig, DetectorConfig, StageConfig, TokenizerConfig
+from model.detector import Detector
 from model.errors import BundleError, ConfigError
 from model.quantization import matrix_names, pack, unpack
 from model.stages import CoarseStage, FineStage, SemanticStage
@@ -32,6 +33,7 @@ from model.tokenizer import ConformerTokenizer
 FORMAT_VERSION = 1
 MANIFEST, CARD = "bundle.json", "MODEL_CARD.md"
 PARTS = ("codec", "tokenizer", "semantic", "coarse", "fine")
+OPTIONAL_PARTS = ("detector",)
 INT8_PARTS = ("semantic", "coarse", "fine")  # where rounding noise was found harmless
 SHIPPED = Path(__file__).parent / "starter"
 MAX_FILE_BYTES = 15 << 20  # what a repository hosts without complaint
@@ -43,7 +45,7 @@ class Kind:
 
     part: str
     name: str
-    config: type[CodecConfig] | type[TokenizerConfig] | type[StageConfig]
+    config: type[CodecConfig] | type[TokenizerConfig] | type[StageConfig] | type[DetectorConfig]
     build: type[nn.Module]
 
 
@@ -53,6 +55,7 @@ KINDS = (
     Kind("semantic", "frame_synchronous", StageConfig, SemanticStage),
     Kind("coarse", "delayed", StageConfig, CoarseStage),
     Kind("fine", "level_parallel", StageConfig, FineStage),
+    Kind("detector", "windows", DetectorConfig, Detector),
 )
 
 
@@ -108,7 +111,7 @@ def save_bundle(
     card: str,
     int8_parts: tuple[str, ...] = INT8_PARTS,
 ) -> None:
-    """Write `parts` (module by name) to the folder `path`, which must be new or an older bundle.
+    """Write `parts` (module by name; OPTIONAL_PARTS may be left out) to the folder `path`, new or an older bundle.
 
     Raises BundleError when a part is missing or `path` holds something else.
     """
@@ -151,12 +154,17 @@ def save_bundle(
         shutil.rmtree(part_path, ignore_errors=True)
 
 
-def load_bundle(path: str | Path, device: str | torch.device = "cpu") -> Bundle:
-    """Check and load everything in the folder `path`. Raises BundleError naming what is wrong."""
+def load_bundle(
+    path: str | Path, device: str | torch.device = "cpu", only: Collection[str] | None = None
+) -> Bundle:
+    """Check and load everything in the folder `path`, or `only` some of its parts. Raises BundleError naming what is
+    wrong."""
     path = Path(path)
     manifest = read_manifest(path)
     parts = {}
     for name, part in manifest.parts.items():
+        if only is not None and name not in only:
+            continue
         stored: dict[str, Tensor] = {}
         for file in part.files:
             stored |= _read_file(path, file)
@@ -186,8 +194,9 @@ def read_manifest(path: str | Path) -> Manifest:
         )
         if values["sample_rate"] != SAMPLE_RATE:
             raise BundleError(f"{path}: sample rate {values['sample_rate']}, not {SAMPLE_RATE}")
-        _exact(values["parts"], PARTS, f"{path / MANIFEST}: parts")
-        parts = {name: _parse_part(name, values["parts"][name], path) for name in PARTS}
+        present = [name for name in OPTIONAL_PARTS if name in values["parts"]]
+        _exact(values["parts"], (*PARTS, *present), f"{path / MANIFEST}: parts")
+        parts = {name: _parse_part(name, values["parts"][name], path) for name in (*PARTS, *present)}
         info = BundleInfo(
             **{key: values[key] for key in info_keys} | {"temperatures": tuple(values["temperatures"])}
         )

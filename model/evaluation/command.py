@@ -20,9 +20,10 @@ examples:
   audiolm evaluate --bundle runs/mine/bundle --data corpus --only codec     how a codec compares with Opus
   audiolm evaluate --data corpus --html report.html --json report.json      with players and pictures
   audiolm evaluate --data corpus --sentences sentences.txt --only words     does it know words?
+  audiolm evaluate provenance --help                                        watermark and classifier under attack
 
 Recordings of the split "test" are judged; those of "train" only fit baselines. The tables come as Markdown.
-Needs the packages of the extra "bench"; opus-tools, espeak-ng, flite and fluidsynth where they are installed.
+Needs the packages of the extra "evaluate"; opus-tools, espeak-ng, flite and fluidsynth where they are installed.
 """
 
 
@@ -61,6 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command. Raises AudioLMError for a bundle, corpus or argument that cannot be used."""
+    if argv and argv[0] == "provenance":
+        from model.evaluation import provenance_command
+
+        return provenance_command.main(argv[1:])
     args = build_parser().parse_args(argv)
     if args.clips < 1:
         raise ConfigError(f"--clips is {args.clips}; it must be at least 1")

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.bundle import CARD, INT8_PARTS, PARTS, BundleInfo, save_bundle
+from model.bundle import CARD, INT8_PARTS, OPTIONAL_PARTS, PARTS, BundleInfo, save_bundle
 from model.config import PRESETS
 from model.errors import BundleError, ConfigError
 from model.training.data import read_manifest
-from model.training.frozen import load_codec, load_part
+from model.training.frozen import load_part
 
 
 def pack_run(
@@ -30,23 +30,24 @@ def pack_run(
     data: Sequence[Path] = (),
     int8_parts: tuple[str, ...] = INT8_PARTS,
 ) -> None:
-    """Write the bundle `output` from the five parts in `run_dir`.
+    """Write the bundle `output` from the five parts in `run_dir`, and from its detector if it has one.
 
     `temperatures` and the prompt length come from `preset` if not given; `card` from an older bundle at `output`.
     Raises TrainingError for a part that is not there, ConfigError for an unknown name, BundleError.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: one of {', '.join(PRESETS)}")
-    unknown = sorted(set(int8_parts) - set(PARTS))
+    unknown = sorted(set(int8_parts) - {*PARTS, *OPTIONAL_PARTS})
     if unknown:
         raise ConfigError(f"unknown part {unknown[0]!r}: one of {', '.join(PARTS)}")
     card = card or output / CARD
     if not card.is_file():
         raise BundleError(f"{card} does not exist: a bundle needs a model card", code="bundle_incomplete")
+    parts = (*PARTS, *(part for part in OPTIONAL_PARTS if (run_dir / part).is_dir()))
     chosen = temperatures or PRESETS[preset].temperatures
     save_bundle(
         output,
-        {part: load_codec(run_dir) if part == "codec" else load_part(run_dir, part) for part in PARTS},
+        {part: load_part(run_dir, part) for part in parts},
         BundleInfo(
             name=name,
             model_version=model_version,
@@ -54,7 +55,7 @@ def pack_run(
             temperatures=(chosen[0], chosen[1], chosen[2]),
             training={
                 "data": [row for corpus in data for row in _account(corpus)],
-                "reports": {part: _report(run_dir / part) for part in (*PARTS, "decoder")},
+                "reports": {part: _report(run_dir / part) for part in parts},
             },
         ),
         card.read_text(),

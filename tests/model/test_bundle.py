@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import bundle
-from model.bundle import CARD, MANIFEST, PARTS, load_bundle, read_manifest, save_bundle
+from model.bundle import CARD, MANIFEST, OPTIONAL_PARTS, PARTS, load_bundle, read_manifest, save_bundle
 from model.errors import BundleError
 
 
@@ -30,7 +30,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_saving_and_loading_keeps_weights_and_info(tiny_bundle: Path, tmp_path: Path) -> None:
     loaded = load_bundle(tiny_bundle)
-    assert set(loaded.parts) == set(PARTS)
+    assert set(loaded.parts) == {*PARTS, *OPTIONAL_PARTS}
     assert (loaded.info.name, loaded.info.training) == ("tiny", {"data": "none"})
     assert not any(p.requires_grad for part in loaded.parts.values() for p in part.parameters())
     assert not any(part.training for part in loaded.parts.values())
