@@ -38,9 +38,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.benchmarks.continuation $(ARGS)
-	$(BIN)/python -m tests.benchmarks.overhead
+# ARGS=--quick for a minute instead of ten; needs the machine for itself
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 $(BIN)/uv:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -48,7 +48,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.installed-%: .requirements/%.lock pyproject.toml | $(BIN)/uv
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --requirement .requirements/$*.lock
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --no-deps --requirement .requirements/$*.lock
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --no-deps --editable .
 	@touch $@
 
@@ -62,8 +62,13 @@ $(PAGE)/.installed: service/static/package-lock.json | $(BIN)/uv
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --output-file .requirements/service.lock
+	$(BIN)/uv pip compile pyproject.toml --extra ray --constraint .requirements/service.lock --universal \
+		--python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file .requirements/ray.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --constraint .requirements/service.lock --universal \
 		--python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file .requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra bench --constraint .requirements/dev.lock --universal \
+		--override .requirements/bench.override \
+		--python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file .requirements/bench.lock
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
