@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -72,5 +73,44 @@ def test_the_container_may_do_little() -> None:
     assert security["readOnlyRootFilesystem"]
     assert not security["allowPrivilegeEscalation"]
     assert security["capabilities"] == {"drop": ["ALL"]}
-    written = {mount["mountPath"] for mount in container()["volumeMounts"]}
+    mounts = container()["volumeMounts"]
+    written = {mount["mountPath"] for mount in mounts if not mount.get("readOnly")}
     assert written == {"/data", "/tmp"}
+
+
+def ray_service() -> Any:
+    document = yaml.safe_load((DOCKER / "kubernetes" / "audiolm-ray.yaml").read_text())
+    assert (document["apiVersion"], document["kind"]) == ("ray.io/v1", "RayService")
+    return document["spec"]
+
+
+def test_ray_serve_reads_the_configuration_and_finds_the_application() -> None:
+    schema = pytest.importorskip("ray.serve.schema", reason="the extra [ray] is not installed")
+    config = schema.ServeDeploySchema.model_validate(yaml.safe_load(ray_service()["serveConfigV2"]))
+    module, name = config.applications[0].import_path.split(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    assert set(config.applications[0].args) == {"replicas_min", "replicas_max", "cpus", "gpus"}
+
+
+def test_every_ray_node_runs_one_version_and_says_when_a_replica_is_lost() -> None:
+    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    cluster = ray_service()["rayClusterConfig"]
+    assert cluster["rayVersion"] == ray.__version__
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    containers = [group["template"]["spec"]["containers"][0] for group in groups]
+    assert len({each["image"] for each in containers}) == 1
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for each in containers:
+        environment = {variable["name"]: variable["value"] for variable in each["env"]}
+        module, name = environment["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].split(":")
+        assert getattr(importlib.import_module(module), name)()
+        assert {name for name in environment if name.startswith(PREFIX)} <= known
+
+
+def test_a_gpu_pod_has_room_for_one_replica() -> None:
+    arguments = yaml.safe_load(ray_service()["serveConfigV2"])["applications"][0]["args"]
+    worker = ray_service()["rayClusterConfig"]["workerGroupSpecs"][0]
+    resources = worker["template"]["spec"]["containers"][0]["resources"]
+    assert float(resources["limits"]["nvidia.com/gpu"]) == float(arguments["gpus"])
+    assert float(resources["requests"]["cpu"]) >= float(arguments["cpus"])
+    assert worker["maxReplicas"] >= int(arguments["replicas_max"])
