@@ -26,12 +26,15 @@ from model.engine.loading import load_engine
 from model.errors import AudioLMError, ConfigError
 from service import openapi
 from service.context import CLIENT_CLOSED_REQUEST, RequestContext
+from service.detection import Detection
 from service.engine_metrics import WorkerCollector
 from service.errors import PROBLEM_MEDIA_TYPE, ServiceError, as_service_error, problem, problem_headers
+from service.examiner import Examiner
 from service.limits import ApiKeys, BodyLimit, ByteBudget
 from service.metrics import Metrics
 from service.page import Page
 from service.pipeline import Pipeline
+from service.provenance import Provenance
 from service.routes import api_router, page_router, probe_router
 from service.schemas import bounded
 from service.settings import Settings
@@ -54,11 +57,12 @@ def build_worker(settings: Settings) -> Worker:
         device=_device(settings.device),
         slots=settings.slots,
         max_seconds=settings.max_seconds,
-        threads=settings.torch_threads or max(1, cores - 1),  # one is left to the event loop
+        threads=settings.torch_threads or cores,  # all but the first give way to the event loop
     )
     return Worker(
         build,
         max_queue_size=settings.max_queue_size,
+        max_window_jobs=settings.max_detections,
         max_backlog_seconds=settings.max_backlog_seconds,
         stall_seconds=settings.stall_seconds,
     )
@@ -82,8 +86,15 @@ def _traces(endpoint: str | None) -> Traces | None:
     return traces_to(endpoint)
 
 
-def create_app(settings: Settings, worker: Worker, traces: Traces | None = None) -> FastAPI:
-    """The service around `worker`, not started yet. `traces` is where spans go, if not where the settings say."""
+def create_app(
+    settings: Settings,
+    worker: Worker,
+    traces: Traces | None = None,
+    provenance: Provenance | None = None,
+) -> FastAPI:
+    """The service around `worker`, not started yet. `traces` is where spans go, if not where the settings say;
+    `provenance` marks answers and knows them again (`service.layers` builds it from settings; without it neither)."""
+    provenance = provenance or Provenance()
     traces = traces or _traces(settings.traces_endpoint)
     metrics = Metrics()
     metrics.registry.register(WorkerCollector(worker))
@@ -97,10 +108,22 @@ def create_app(settings: Settings, worker: Worker, traces: Traces | None = None)
         uploads,
         metrics,
         bounded(settings.max_seconds, settings.max_continuations),
+        provenance,
         max_upload_seconds=settings.max_upload_seconds,
         max_prompt_seconds=settings.max_prompt_seconds,
         deadline_seconds=settings.deadline_seconds,
         send_timeout_seconds=settings.body_timeout_seconds,
+    )
+
+    detect_threads = ThreadPoolExecutor(settings.detect_workers, thread_name_prefix="detect")
+    detection = Detection(
+        worker,
+        Examiner.of(provenance, on_ledger_failure=metrics.ledger_failures.labels("look_up").inc),
+        detect_threads,
+        uploads,
+        metrics,
+        max_seconds=settings.max_detect_seconds,
+        deadline_seconds=settings.deadline_seconds,
     )
 
     @asynccontextmanager
@@ -111,7 +134,9 @@ def create_app(settings: Settings, worker: Worker, traces: Traces | None = None)
         finally:
             await worker.drain(settings.drain_seconds)
             await worker.stop()
-            audio_threads.shutdown(wait=False, cancel_futures=True)
+            for threads in (audio_threads, detect_threads):
+                threads.shutdown(wait=False, cancel_futures=True)
+            provenance.close()
             if traces is not None:
                 await asyncio.to_thread(traces.close)
 
@@ -122,7 +147,7 @@ def create_app(settings: Settings, worker: Worker, traces: Traces | None = None)
         docs_url=None,  # FastAPI's own pages load from other hosts
         redoc_url=None,
     )
-    app.include_router(api_router(pipeline, keys))
+    app.include_router(api_router(pipeline, detection, keys))
     app.include_router(probe_router(worker, metrics))
     app.include_router(page_router(Page()))
     _map_errors(app)

@@ -43,7 +43,7 @@ def decode_upload(file: BinaryIO, *, keep_seconds: float, max_seconds: float) ->
     tells them and as they are decoded), AudioError for a clip that is damaged, too short, silent or not finite.
     """
     head = file.read(12)
-    if not _is_known_container(head):
+    if media_type_of(head) is None:
         raise UnsupportedMedia(
             f"the upload begins with {head[:8]!r}; send WAV, FLAC, Ogg (Vorbis or Opus) or MP3",
             code="unsupported_audio",
@@ -64,9 +64,14 @@ def decode_upload(file: BinaryIO, *, keep_seconds: float, max_seconds: float) ->
     )
 
 
-def _is_known_container(head: bytes) -> bool:
+def media_type_of(head: bytes) -> str | None:
+    """Media type of a file that begins with `head` (12 bytes); None for a kind that is not read."""
     if head[:4] in (b"RIFF", b"RIFX") and head[8:12] == b"WAVE":
-        return True
-    if head[:4] in (b"fLaC", b"OggS") or head[:3] == b"ID3":
-        return True
-    return len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # frame sync and layer III
+        return "audio/wav"
+    if head[:4] == b"fLaC":
+        return "audio/flac"
+    if head[:4] == b"OggS":
+        return "audio/ogg"
+    if head[:3] == b"ID3" or (len(head) >= 2 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
+        return "audio/mpeg"  # frame sync and layer III
+    return None

@@ -1,9 +1,10 @@
 """How many callers a replica holds, and how many replicas a number of callers needs, from measured figures.
 
-A replica is what `audiolm load --concurrency 1 2 4 8 ...` saw of it: so many requests finished per second with so many
-in work. Between two measurements it is interpolated, beyond the last it stays what it was. Requests in work share the
-replica evenly, the others wait in line for a slot, and a line that is full turns callers away: what the engine does,
-seen from far. Arrivals are random (Poisson), each goes to the emptier of two replicas chosen at random.
+A replica is what `audiolm load --concurrency 1 2 4 8 ...`, or the serving benchmark of `make bench`, saw of it: so
+many requests finished per second with so many in work. Between two measurements it is interpolated, beyond the last
+it stays what it was. Requests in work share the replica evenly, the others wait in line for a slot, and a line that
+is full turns callers away: what the engine does, seen from far. Arrivals are random (Poisson), each goes to the
+emptier of two replicas chosen at random.
 Every request is taken to be as long as those measured. More replicas than `FULL_GROUP` behave like that many under
 the same load each, so no more are simulated. Knows no HTTP and no tensors.
 """
@@ -20,6 +21,10 @@ from typing import Any
 
 from model.errors import AudioLMError
 
+DEFAULT_SLOTS, DEFAULT_QUEUE_SIZE = (
+    16,
+    64,
+)  # of the service, for figures that do not say; a test compares them
 FULL_GROUP = 16  # replicas
 ROUNDS = 30  # a simulation is so many times longer than a replica's line: an overload has time to show
 REFUSED_AT_MOST = 0.01  # part of the requests; above it a load is too much
@@ -64,10 +69,25 @@ class Replica:
         return self.rate(self.best)
 
 
-def replica_of(reports: Sequence[Mapping[str, Any]], *, slots: int, max_queue_size: int) -> Replica:
-    """A replica as measured: `reports` is the JSON that `audiolm load --concurrency ... --json` writes.
+def replica_of(measured: Any, *, slots: int | None = None, max_queue_size: int | None = None) -> Replica:
+    """A replica as measured: `measured` is the JSON of `audiolm load --concurrency ... --json`, or of the serving
+    benchmark, which also says with how many slots and how long a line it measured; a number given here goes first,
+    and what nobody says is taken from the service's own settings.
 
     Raises MeasurementError when there is nothing in it to calculate with."""
+    if isinstance(measured, Mapping):
+        measured = measured.get("capacity", {})
+        slots = slots or measured.get("slots")
+        max_queue_size = measured.get("max_queue_size") if max_queue_size is None else max_queue_size
+        measured = measured.get("load", ())
+    return _replica(
+        measured,
+        DEFAULT_SLOTS if slots is None else slots,
+        DEFAULT_QUEUE_SIZE if max_queue_size is None else max_queue_size,
+    )
+
+
+def _replica(reports: Sequence[Mapping[str, Any]], slots: int, max_queue_size: int) -> Replica:
     points: dict[int, float] = {}
     lengths = []
     for report in reports:

@@ -16,14 +16,18 @@ from importlib.metadata import version
 
 from model.errors import AudioLMError
 
-COMMANDS = ("continuation", "serve", "load", "capacity", "bundle", "train", "corpus", "evaluate")
+COMMANDS = ("continuation", "detection", "serve", "load", "capacity", "bundle", "train", "corpus", "evaluate")
 
-DESCRIPTION = "Continue a clip of speech or piano, and train, measure and serve the models that do it."
+DESCRIPTION = (
+    "Continue a clip of speech or piano, tell which clips were made here, and train, measure and serve the models that "
+    "do it."
+)
 
 EXAMPLES = """\
 examples:
   audiolm continue clip.wav -o longer.wav --seconds 5      hear a clip go on, with the bundle that ships
   audiolm continue clip.mp3 -o take.flac --num-continuations 3 --seed 7
+  audiolm detect clip.wav                                  was it made here, and which seconds of it?
   audiolm bundle inspect                                   what the shipped bundle holds and where it came from
   audiolm train all --preset starter --data corpus --out runs/mine --minutes 120
 

@@ -67,6 +67,10 @@ class Client(Conversations):
         finally:
             response.close()
 
+    def detect(self, clip: Clip) -> dict[str, Any]:
+        """Whether, and which seconds of it, the service's system made the clip: the JSON answer of /detect."""
+        return dict(self._carry_out(self.converse(self.detect_request(clip))).json())
+
     def model(self) -> dict[str, Any]:
         """The card of the bundle that is served."""
         return dict(self._carry_out(self.converse(self.get_request("v1/model"))).json())
@@ -138,6 +142,10 @@ class AsyncClient(Conversations):
                 yield response.aiter_bytes()
         finally:
             await response.aclose()
+
+    async def detect(self, clip: Clip) -> dict[str, Any]:
+        """See Client.detect."""
+        return dict((await self._carry_out(self.converse(self.detect_request(clip)))).json())
 
     async def model(self) -> dict[str, Any]:
         """See Client.model."""

@@ -48,6 +48,7 @@ class Answer:
     audio: bytes
     media_type: str
     seed: int | None
+    generation_id: str
     prompt_seconds: float
     request_id: str
     notes: str
@@ -75,11 +76,20 @@ class Conversations:
 
     def continue_request(self, clip: Clip, parameters: Mapping[str, Any], accept: str) -> httpx.Request:
         """POST /continue. A clip is a path, the bytes of a file, or an open file."""
+        return self._clip_request("continue", clip, parameters, accept)
+
+    def detect_request(self, clip: Clip) -> httpx.Request:
+        """POST /detect. A clip as for /continue."""
+        return self._clip_request("detect", clip, {}, "application/json")
+
+    def _clip_request(
+        self, path: str, clip: Clip, parameters: Mapping[str, Any], accept: str
+    ) -> httpx.Request:
         name, data = _read(clip)
         given = {name: _text(value) for name, value in parameters.items() if value is not None}
         return httpx.Request(
             "POST",
-            self.url.join("continue"),
+            self.url.join(path),
             params=given,
             files={"file": (name, data)},
             headers={**self.headers, "Accept": accept},
@@ -147,6 +157,7 @@ def read_answer(response: httpx.Response, audio: bytes) -> Answer:
         audio=audio,
         media_type=headers.get("Content-Type", ""),
         seed=None if seed is None else int(seed),
+        generation_id=headers.get("X-Generation-ID", ""),
         prompt_seconds=float(headers.get("AudioLM-Prompt-Seconds", 0.0)),
         request_id=headers.get("X-Request-ID", ""),
         notes=headers.get("AudioLM-Notes", ""),

@@ -7,9 +7,7 @@ ServiceError                 status, code, detail, retry_after
 ├── TooLarge          413    bytes or seconds above the limit
 ├── UnsupportedMedia  415    not audio, or a kind of audio we do not read
 ├── Unprocessable     422    well-formed, but a value or the audio is unusable
-├── TooManyRequests   429    full; `retry_after` seconds
-└── Unavailable       503    loading, draining or broken; `retry_after` seconds
-ClientDisconnected           nobody is left to answer
+└── TooManyRequests   429    full; `retry_after` seconds
 
 Errors of the model keep their own classes and are given a status here by their `code`. Nothing in this file
 knows of routes or of FastAPI; `app.py` installs the mapping once.
@@ -83,15 +81,6 @@ class TooManyRequests(ServiceError):
     default_code = "overloaded"
 
 
-class Unavailable(ServiceError):
-    status = 503
-    default_code = "not_ready"
-
-
-class ClientDisconnected(Exception):
-    """The caller went away before the answer; raised inside, never sent."""
-
-
 # Codes of errors raised by the engine and its worker (model/engine/errors.py).
 STATUS_OF_CODE: dict[str, int] = {
     "overloaded": 429,
@@ -100,6 +89,7 @@ STATUS_OF_CODE: dict[str, int] = {
     "stopped": 503,
     "out_of_memory": 503,
     "engine_failed": 503,
+    "provenance_unavailable": 503,
     "deadline_exceeded": 504,
 }
 

@@ -54,21 +54,22 @@ class Report:
 
 
 class Load:
-    """Requests of one kind to one service. Every request has a seed of its own, counted up from `seed`."""
+    """Requests to one service. Every request has a seed of its own, counted up from `seed`; of several lengths in
+    `seconds` each request takes the next."""
 
     def __init__(
         self,
         client: AsyncClient,
         clip: bytes,
         *,
-        seconds: float,
+        seconds: float | Sequence[float],
         seed: int = 0,
         objective_seconds: float = 30.0,
     ) -> None:
         self.client = client
         self.clip = clip
-        self.seconds = seconds
         self.objective_seconds = objective_seconds
+        self._lengths = itertools.cycle([seconds] if isinstance(seconds, int | float) else seconds)
         self._seeds = itertools.count(seed)
 
     async def closed(self, concurrency: int, duration: float) -> Report:
@@ -100,12 +101,13 @@ class Load:
 
     async def _call(self) -> Call:
         started = time.perf_counter()
+        seconds = next(self._lengths)
         first = 0.0
         error = ""
         try:
             async with self.client.stream(
                 self.clip,
-                seconds=self.seconds,
+                seconds=seconds,
                 seed=next(self._seeds),
                 include_prompt=False,
                 response_format="pcm",
@@ -117,7 +119,7 @@ class Load:
         except AudioLMError as failure:
             error = failure.code
         duration = time.perf_counter() - started
-        return Call(started, first, duration, 0.0 if error else self.seconds, error)
+        return Call(started, first, duration, 0.0 if error else seconds, error)
 
     def _report(self, name: str, calls: Sequence[Call], elapsed: float) -> Report:
         good = [call for call in calls if not call.error]
@@ -132,7 +134,7 @@ class Load:
             goodput=in_time / elapsed,
             first_audio=quantiles([call.first_audio for call in good]),
             duration=quantiles([call.duration for call in good]),
-            real_time_factor=quantiles([call.duration / self.seconds for call in good]),
+            real_time_factor=quantiles([call.duration / call.audio_seconds for call in good]),
         )
 
 

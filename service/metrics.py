@@ -8,8 +8,9 @@ Numbers of the engine are in `engine_metrics.py`. A test holds the dashboards to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,6 +22,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.findings import DetectAnswer, Layer, Verdict
 from service.tickets import EngineResult
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,14 +35,19 @@ REJECTIONS = (
     "draining",
     "stopped",
     "engine_failed",
+    "provenance_unavailable",
 )
 WORK_ROUTES = (
     "/continue",
-)  # the routes that the service is there for: rejections and objectives are about them
+    "/detect",
+)  # the routes that the service is there for: rejections are about them
+LEDGER_OPERATIONS = ("record", "look_up")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0, 50.0)
 _LENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0)
+_CLIP_LENGTHS = (*_LENGTHS, 120.0, 300.0, 600.0)
+_PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 class Metrics:
@@ -93,6 +100,38 @@ class Metrics:
             "Times a listener who plays a streamed answer from its first new sound had to wait.",
             registry=self.registry,
         )
+        self.watermark_embeddings = Counter(
+            "audiolm_watermark_embeddings",
+            "Continuations that were given the watermark.",
+            registry=self.registry,
+        )
+        self.ledger_failures = Counter(
+            "audiolm_ledger_failures",
+            "Times the ledger could not be written (record) or asked (look_up).",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.credential_failures = Counter(
+            "audiolm_credential_failures", "Times an answer could not be signed.", registry=self.registry
+        )
+        self.detections = Counter(
+            "audiolm_detections", "Clips examined, by verdict.", ["verdict"], registry=self.registry
+        )
+        self.detect_evidence = Counter(
+            "audiolm_detect_evidence",
+            "Clips examined in which this layer spoke for us.",
+            ["layer"],
+            registry=self.registry,
+        )
+        self.detect_audio = self._histogram(
+            "audiolm_detect_audio_seconds", "Length of clips examined.", _CLIP_LENGTHS
+        )
+        self.detect_probability = self._histogram(
+            "audiolm_detect_probability", "What the classifier said of a whole clip.", _PROBABILITIES
+        )
+        self.detect_step = self._histogram(
+            "audiolm_detect_step_seconds", "Time of one step of examining a clip.", _SECONDS, ["step"]
+        )
         Gauge(
             "audiolm_build_info", "1, with the version of the service.", ["version"], registry=self.registry
         ).labels(version("audiolm-service")).set(1)
@@ -102,6 +141,12 @@ class Metrics:
                 self.requests.labels(route, outcome)
         for reason in REJECTIONS:
             self.rejections.labels(reason)
+        for operation in LEDGER_OPERATIONS:
+            self.ledger_failures.labels(operation)
+        for verdict in get_args(Verdict):
+            self.detections.labels(verdict)
+        for layer in get_args(Layer):
+            self.detect_evidence.labels(layer)
 
     def watch_uploads(self, used: Callable[[], float]) -> None:
         """Tell at every scrape how many bytes of uploads are held."""
@@ -132,6 +177,26 @@ class Metrics:
             for gap in result.gaps():
                 self.inter_chunk.observe(gap)
             self.underruns.inc(result.underruns(sample_rate))
+
+    def count_layer(self, layer: str, applied: bool) -> None:
+        """Count that a layer of provenance was applied to a continuation, or failed."""
+        if layer == "watermark" and applied:
+            self.watermark_embeddings.inc()
+        elif layer == "ledger" and not applied:
+            self.ledger_failures.labels("record").inc()
+        elif layer == "content_credentials" and not applied:
+            self.credential_failures.inc()
+
+    def observe_detection(self, answer: DetectAnswer, steps: Mapping[str, float]) -> None:
+        """Count one clip that was examined; `steps` are the seconds of each step."""
+        self.detections.labels(answer.verdict).inc()
+        for layer in answer.evidence:
+            self.detect_evidence.labels(layer).inc()
+        self.detect_audio.observe(answer.seconds)
+        if answer.probability is not None:
+            self.detect_probability.observe(answer.probability)
+        for step, taken in steps.items():
+            self.detect_step.labels(step).observe(taken)
 
     def exposition(self) -> bytes:
         """The text of one scrape."""

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from service.encoding import MEDIA_TYPES
 from service.errors import PROBLEM_MEDIA_TYPE
+from service.findings import DetectAnswer
+from service.openapi_examples import DETECT_EXAMPLES
 from service.progress import ProgressAnswer
 from service.schemas import (
     ContinueAnswer,
@@ -25,7 +27,8 @@ from service.schemas import (
 
 TITLE = "AudioLM as a service"
 DESCRIPTION = (
-    "Upload a few seconds of speech or piano, get their continuation. "
+    "Upload a few seconds of speech or piano, get their continuation; upload any clip, learn whether this system made "
+    "it, and which seconds. "
     "Every error is an RFC 9457 problem document with a stable `code` and the `request_id`."
 )
 CLIP_TYPES = ("audio/wav", "audio/flac", "audio/ogg", "audio/mpeg", "application/octet-stream")
@@ -104,11 +107,27 @@ def json_answer(model: type[BaseModel], description: str) -> dict[int | str, dic
     return {200: {"description": description, "headers": _REQUEST_ID, "content": content}}
 
 
+def detect_responses() -> dict[int | str, dict[str, Any]]:
+    """All answers of POST /detect."""
+    header = {
+        "Server-Timing": {"description": "Time of each step in milliseconds.", "schema": {"type": "string"}}
+    }
+    content = {"application/json": {"schema": _ref(DetectAnswer)}}
+    ok = {"description": "What was found.", "headers": {**_REQUEST_ID, **header}, "content": content}
+    return {200: ok, **problems(400, 408, 413, 415, 422, 429, 500, 503, 504)}
+
+
+def detect_operation() -> dict[str, Any]:
+    """Body of POST /detect; it has no parameters."""
+    return _clip_body({}, "A form with the clip in `file`, or the clip itself as the body.")
+
+
 def continue_responses() -> dict[int | str, dict[str, Any]]:
     """All answers of POST /continue."""
     header = {"schema": {"type": "string"}}
     headers = {
         **_REQUEST_ID,
+        "X-Generation-ID": {"description": "What the ledger knows the continuation by.", **header},
         "AudioLM-Seed": {"description": "The seed that was used.", **header},
         "AudioLM-Prompt-Seconds": {"description": "Seconds of the clip that were continued.", **header},
         "AudioLM-Continuation-Seconds": {"description": "Seconds that were made.", **header},
@@ -123,31 +142,36 @@ def continue_responses() -> dict[int | str, dict[str, Any]]:
 
 def continue_operation(model: type[ContinueParameters]) -> dict[str, Any]:
     """Parameters and body of POST /continue."""
+    description = (
+        "A form with the clip in `file` (parameters may be fields too), or the clip itself as the body."
+    )
+    return {"parameters": query_parameters(model), **_clip_body(form_properties(model), description)}
+
+
+def _clip_body(fields: dict[str, Any], description: str) -> dict[str, Any]:
     form = {
         "type": "object",
         "required": ["file"],
         "additionalProperties": False,
-        "properties": {"file": {**_BINARY, "description": "The clip."}, **form_properties(model)},
+        "properties": {"file": {**_BINARY, "description": "The clip."}, **fields},
     }
     encoding = {"file": {"contentType": ", ".join(CLIP_TYPES)}}
     content: dict[str, Any] = {"multipart/form-data": {"schema": form, "encoding": encoding}}
     content |= {media_type: {"schema": _BINARY} for media_type in CLIP_TYPES}
-    description = (
-        "A form with the clip in `file` (parameters may be fields too), or the clip itself as the body."
-    )
-    return {
-        "parameters": query_parameters(model),
-        "requestBody": {"required": True, "description": description, "content": content},
-    }
+    return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 def complete(document: dict[str, Any], *, keys: bool) -> dict[str, Any]:
-    """Add the schemas that responses refer to, and bearer keys if the deployment asks for them."""
+    """Add the schemas that responses refer to, sample answers, and bearer keys if the deployment asks for them."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, ContinueAnswer, Health, ProgressAnswer):
+    for model in (Problem, ContinueAnswer, DetectAnswer, Health, ProgressAnswer):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
+    detect = document["paths"]["/detect"]["post"]["responses"]["200"]["content"]["application/json"]
+    detect["examples"] = {  # here, because FastAPI drops what is null
+        name: {"summary": answer["summary"], "value": answer} for name, answer in DETECT_EXAMPLES.items()
+    }
     if keys:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document

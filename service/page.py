@@ -31,12 +31,14 @@ MEDIA_TYPES = {
 }
 COMPRESSED = (".css", ".js", ".svg")
 
+# The style sheet is written in parts and sent as one file, in this order.
+STYLES = ("theme", "frame", "controls", "sources", "continue", "take", "finding", "chart")
+
 # What the page and /docs load, and where npm puts it.
 THIRD_PARTY = {
     "vendor/wavesurfer.js": "wavesurfer.js/dist/wavesurfer.esm.js",
     "vendor/regions.js": "wavesurfer.js/dist/plugins/regions.esm.js",
     "vendor/spectrogram.js": "wavesurfer.js/dist/plugins/spectrogram.esm.js",
-    "vendor/record.js": "wavesurfer.js/dist/plugins/record.esm.js",
     "vendor/swagger-ui.js": "swagger-ui-dist/swagger-ui-bundle.js",
     "vendor/swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
 }
@@ -86,7 +88,7 @@ class Page:
         own = [
             path
             for path in sorted(root.glob("*")) + sorted(root.glob("clips/*"))
-            if path.suffix in MEDIA_TYPES
+            if path.suffix in MEDIA_TYPES and path.suffix != ".css"
         ]
         found = {path.relative_to(root).as_posix(): path for path in own}
         found |= {name: root / "node_modules" / path for name, path in THIRD_PARTY.items()}
@@ -96,6 +98,8 @@ class Page:
             for name, path in found.items()
             if name not in self.missing
         }
+        style = b"\n".join((root / f"{name}.css").read_bytes() for name in STYLES)
+        self.files["style.css"] = StaticFile(style, ".css")
         self._pages = {
             name: (root / f"{name}.html").read_text(encoding="utf-8") for name in ("index", "docs")
         }

@@ -1,6 +1,7 @@
 """The way of one request, from its bytes to its answer.
 
-    parameters -> room? -> upload -> parameters of the form -> place in the queue -> decode -> engine -> encode
+    parameters -> room? -> upload -> parameters of the form -> place in the queue -> decode -> provenance begins
+        -> engine -> mark, encode, sign, ledger
 
 Whatever happens on the way, leaving the place gives it back and cancels what still runs. Up to the first byte of the
 answer an error has a status of its own; after it, an error breaks the answer off.
@@ -11,25 +12,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model.audiolm import GenerationSettings
+from service.answers import LiveAnswer, whole_answer
 from service.audio import Prompt, decode_upload
 from service.disconnect import until_disconnect
-from service.encoding import Samples, encode, open_encoder
+from service.encoding import Samples
 from service.limits import ByteBudget
 from service.metrics import Metrics
 from service.negotiation import Form, choose_form
 from service.places import Place
+from service.provenance import Generation, Origin, Provenance
 from service.schemas import (
     MAX_SEED,
     ContinuationInfo,
@@ -40,6 +41,7 @@ from service.schemas import (
 )
 from service.streaming import SoundStream
 from service.tickets import EngineResult, Ticket
+from service.timings import Timings
 from service.upload import read_upload
 from service.worker import Worker
 
@@ -56,6 +58,7 @@ class Pipeline:
         upload_budget: ByteBudget,
         metrics: Metrics,
         parameters_model: type[ContinueParameters],
+        provenance: Provenance,
         *,
         max_upload_seconds: float,
         max_prompt_seconds: float,
@@ -67,6 +70,7 @@ class Pipeline:
         self.upload_budget = upload_budget
         self.metrics = metrics
         self.parameters_model = parameters_model
+        self.provenance = provenance
         self.max_upload_seconds = max_upload_seconds
         self.max_prompt_seconds = max_prompt_seconds
         self.deadline_seconds = deadline_seconds
@@ -98,41 +102,76 @@ class Pipeline:
                     keep_seconds=self.max_prompt_seconds,
                     max_seconds=self.max_upload_seconds,
                 )
-                upload.free()
                 timings.mark("read")
                 self.metrics.prompt_audio.observe(prompt.seconds)
-                tickets = self._submit(place, prompt, parameters, request.state.request_id, deadline)
+                settings = _settings(parameters)
+                generations, parent = await self._on_audio_thread(
+                    self._begin, prompt, upload.audio.getvalue(), parameters, settings, form
+                )
+                upload.free()
+                timings.mark("begin")
+                tickets = self._submit(place, prompt, settings, request.state.request_id, deadline)
                 if form.stream:
-                    return await self._stream(tickets[0], prompt, parameters, form, timings, held.pop_all())
+                    return await self._stream(
+                        tickets[0], generations[0], prompt, parameters, form, timings, held.pop_all()
+                    )
                 results = [await ticket.result() for ticket in tickets]
-                timings.stages(results)
+                timings.stages(*(result.stage_seconds for result in results))
                 for result in results:
                     self._count(result, parameters)
+                lead = _lead(prompt, parameters)
                 sounds = [
                     await self._on_audio_thread(
-                        encode,
-                        _joined(prompt, result.waveform, parameters.include_prompt),
-                        form.format,
-                        prompt.bit_depth,
+                        whole_answer, generation, lead, result.waveform, form.format, prompt.bit_depth, parent
                     )
-                    for result in results
+                    for generation, result in zip(generations, results, strict=True)
                 ]
                 timings.mark("write")
+                timings.stages(*(generation.seconds for generation in generations))
         if form.json:
-            return self._json(request.state.request_id, prompt, parameters, form, results, sounds, timings)
-        headers = _headers(prompt, parameters, form, results[0].seed, timings)
+            made = [
+                ContinuationInfo(
+                    seed=result.seed,
+                    generation_id=generation.id,
+                    seconds=parameters.seconds,
+                    audio=base64.b64encode(sound).decode(),
+                )
+                for result, generation, sound in zip(results, generations, sounds, strict=True)
+            ]
+            return self._json(request.state.request_id, prompt, parameters, form, made, timings)
+        headers = _headers(prompt, parameters, form, results[0].seed, generations[0], timings)
         return Response(sounds[0], media_type=form.media_type, headers=headers)
 
+    def _begin(
+        self,
+        prompt: Prompt,
+        clip: bytes,
+        parameters: ContinueParameters,
+        settings: GenerationSettings,
+        form: Form,
+    ) -> tuple[list[Generation], bytes | None]:
+        """A generation for each continuation, and what they keep of the uploaded `clip`.
+
+        Raises ProvenanceUnavailable."""
+        card = self.worker.engine.runner.card
+        origins = [
+            Origin(
+                prompt=prompt.samples,
+                model=str(card.get("name")),
+                model_version=str(card.get("version")),
+                seed=settings.seed + i,
+                parameters=settings.sampling,
+                start=prompt.seconds if parameters.include_prompt else 0.0,
+                seconds=parameters.seconds,
+            )
+            for i in range(parameters.num_continuations)
+        ]
+        generations = [self.provenance.begin(origin, self.metrics.count_layer) for origin in origins]
+        return generations, None if form.stream else self.provenance.describe_parent(clip, form.format)
+
     def _submit(
-        self, place: Place, prompt: Prompt, parameters: ContinueParameters, request_id: str, deadline: float
+        self, place: Place, prompt: Prompt, settings: GenerationSettings, request_id: str, deadline: float
     ) -> list[Ticket]:
-        settings = GenerationSettings(
-            seconds=parameters.seconds,
-            temperature=parameters.temperature,
-            top_k=parameters.top_k,
-            top_p=parameters.top_p,
-            seed=secrets.randbelow(MAX_SEED) if parameters.seed is None else parameters.seed,
-        )
         runner = self.worker.engine.runner
         usable = round(runner.max_prompt_seconds * runner.sample_rate)
         return place.submit(prompt.samples[-usable:], settings, request_id=request_id, deadline=deadline)
@@ -140,6 +179,7 @@ class Pipeline:
     async def _stream(
         self,
         ticket: Ticket,
+        generation: Generation,
         prompt: Prompt,
         parameters: ContinueParameters,
         form: Form,
@@ -151,24 +191,29 @@ class Pipeline:
             chunks = aiter(ticket)
             first = await anext(chunks)
             timings.mark("first_audio")
+            await self._on_audio_thread(generation.open)
         except BaseException:
             held.close()
             raise
-        lead = prompt.samples if parameters.include_prompt else prompt.samples[:0]
-        encoder = open_encoder(form.format, len(lead) + self._new_samples(parameters), prompt.bit_depth)
+        answer = LiveAnswer(
+            generation,
+            _lead(prompt, parameters),
+            self._new_samples(parameters),
+            form.format,
+            prompt.bit_depth,
+        )
 
         async def body() -> AsyncIterator[bytes]:
-            yield await self._on_audio_thread(encoder.feed, np.concatenate([lead, first]))
+            yield await self._on_audio_thread(answer.piece, first)
             async for chunk in chunks:
-                yield await self._on_audio_thread(encoder.feed, chunk)
-            yield await self._on_audio_thread(encoder.close)
+                yield await self._on_audio_thread(answer.piece, chunk)
             result = await ticket.result()
-            timings.stages([result])
+            timings.stages(result.stage_seconds, generation.seconds)
             self._count(result, parameters)
 
-        headers = _headers(prompt, parameters, form, ticket.seed, timings)
-        if encoder.num_bytes is not None:
-            headers["Content-Length"] = str(encoder.num_bytes)
+        headers = _headers(prompt, parameters, form, ticket.seed, generation, timings)
+        if answer.num_bytes is not None:
+            headers["Content-Length"] = str(answer.num_bytes)
         return SoundStream(body(), form.media_type, headers, held, self.send_timeout_seconds)
 
     def _new_samples(self, parameters: ContinueParameters) -> int:
@@ -189,8 +234,7 @@ class Pipeline:
         prompt: Prompt,
         parameters: ContinueParameters,
         form: Form,
-        results: list[EngineResult],
-        sounds: list[bytes],
+        made: list[ContinuationInfo],
         timings: Timings,
     ) -> Response:
         card = self.worker.engine.runner.card
@@ -207,12 +251,7 @@ class Pipeline:
                 original_channels=prompt.original_channels,
                 notes=list(prompt.notes),
             ),
-            continuations=[
-                ContinuationInfo(
-                    seed=result.seed, seconds=parameters.seconds, audio=base64.b64encode(sound).decode()
-                )
-                for result, sound in zip(results, sounds, strict=True)
-            ],
+            continuations=made,
             timings=timings.seconds,
         )
         return JSONResponse(
@@ -220,43 +259,32 @@ class Pipeline:
         )
 
 
-class Timings:
-    """Seconds of each step, as the Server-Timing header tells them.
-
-    upload, read (the clip from its file), the engine's queue, encode, semantic, coarse, fine, decode, then write.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, step: str) -> None:
-        """`step` ended now."""
-        now = time.perf_counter()
-        self.seconds[step] = now - self._last
-        self._last = now
-
-    def stages(self, results: list[EngineResult]) -> None:
-        """The engine's stages; of several continuations the longest time counts, since they run side by side."""
-        for result in results:
-            for stage, taken in result.stage_seconds.items():
-                self.seconds[stage] = max(taken, self.seconds.get(stage, 0.0))
-        self._last = time.perf_counter()
-
-    def header(self) -> str:
-        """Durations in milliseconds, as the Server Timing specification has it."""
-        return ", ".join(f"{step};dur={taken * 1000:.1f}" for step, taken in self.seconds.items())
+def _settings(parameters: ContinueParameters) -> GenerationSettings:
+    return GenerationSettings(
+        seconds=parameters.seconds,
+        temperature=parameters.temperature,
+        top_k=parameters.top_k,
+        top_p=parameters.top_p,
+        seed=secrets.randbelow(MAX_SEED) if parameters.seed is None else parameters.seed,
+    )
 
 
-def _joined(prompt: Prompt, continuation: Samples, include_prompt: bool) -> Samples:
-    return np.concatenate([prompt.samples, continuation]) if include_prompt else continuation
+def _lead(prompt: Prompt, parameters: ContinueParameters) -> Samples:
+    """What an answer begins with."""
+    return prompt.samples if parameters.include_prompt else prompt.samples[:0]
 
 
 def _headers(
-    prompt: Prompt, parameters: ContinueParameters, form: Form, seed: int, timings: Timings
+    prompt: Prompt,
+    parameters: ContinueParameters,
+    form: Form,
+    seed: int,
+    generation: Generation,
+    timings: Timings,
 ) -> dict[str, str]:
     """What an audio answer tells beside the sound."""
     headers: Mapping[str, str] = {
+        "X-Generation-ID": generation.id,
         "AudioLM-Seed": str(seed),
         "AudioLM-Prompt-Seconds": f"{prompt.seconds:.4f}",
         "AudioLM-Continuation-Seconds": f"{parameters.seconds:g}",

@@ -22,7 +22,15 @@ class Place:
     """Room for one request, from before its upload is decoded until its tickets have ended. A context manager:
     leaving it cancels whatever has not ended."""
 
-    def __init__(self, worker: Worker, seconds: float, num_continuations: int, cost: dict[str, int]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        seconds: float,
+        num_continuations: int,
+        cost: dict[str, int],
+        stage: str | None = None,
+    ) -> None:
+        self.stage = stage  # of a job of windows; None for continuations
         self._worker = worker
         self._seconds = seconds
         self._num_continuations = num_continuations
@@ -84,7 +92,7 @@ class Place:
         priority: int = 1,
     ) -> WindowTicket:
         """Run `windows` through a windowed stage of the runner; the ticket's result has one value per window."""
-        assert self._open and not self._tickets and windows and stage in self._worker.engine.runner.stages
+        assert self._open and not self._tickets and windows and stage == self.stage
         ticket = WindowTicket(self._worker.poke)
         ticket.task = WindowJob(
             id=request_id, sink=ticket, priority=priority, deadline=deadline, stage=stage, windows=windows
@@ -100,14 +108,14 @@ class Place:
         self._worker.forget(self)
 
     @property
-    def open_tickets(self) -> list[Ticket]:
-        """Its continuations that are in the engine's hands."""
-        return [ticket for ticket in self._tickets if isinstance(ticket, Ticket) and not ticket.done]
+    def open_tickets(self) -> list[Ticket | WindowTicket]:
+        """What it has in the engine's hands."""
+        return [ticket for ticket in self._tickets if not ticket.done]
 
     @property
     def count(self) -> int:
-        """Continuations that this place still stands for."""
-        if not self._tickets:
+        """Continuations, or jobs of windows, that this place still stands for."""
+        if not self._tickets or self.stage is not None:  # beside its windows, a clip takes work elsewhere
             return self._num_continuations if self._open else 0
         return sum(not ticket.done for ticket in self._tickets)
 

@@ -1,4 +1,4 @@
-"""How far a continuation is, for a caller who waits for it: told by the id that the caller gave its request.
+"""How far a request is, for a caller who waits for it: told by the id that the caller gave it.
 
 A place in the queue and, per stage, the part of the work that is done; nothing about other callers' requests, and no
 estimate. Knows tickets, no HTTP.
@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from model.engine.sequence import Sequence
+from model.engine.sequence import Sequence, Task, WindowJob
 from model.engine.work import STAGES
-from service.tickets import Ticket
+from service.tickets import Ticket, WindowTicket
 
 
 class ProgressAnswer(BaseModel):
@@ -28,9 +28,9 @@ class ProgressAnswer(BaseModel):
     )
 
 
-def progress_of(request_id: str, tickets: Iterable[Ticket]) -> ProgressAnswer:
+def progress_of(request_id: str, tickets: Iterable[Ticket | WindowTicket]) -> ProgressAnswer:
     """Of one of `tickets`. Continuations of one request report under `request_id/0`, `request_id/1` and so on."""
-    tasks = [ticket.task for ticket in tickets]
+    tasks: list[Sequence | WindowJob] = [ticket.task for ticket in tickets]
     own = next((task for task in tasks if task.id == request_id), None)
     if own is None:
         return ProgressAnswer(state="unknown")
@@ -40,10 +40,12 @@ def progress_of(request_id: str, tickets: Iterable[Ticket]) -> ProgressAnswer:
     return ProgressAnswer(state="running", stages=_stages(own))
 
 
-def _order(task: Sequence) -> tuple[int, float, int]:
+def _order(task: Task) -> tuple[int, float, int]:
     return task.priority, task.deadline, task.arrival
 
 
-def _stages(task: Sequence) -> dict[str, float]:
+def _stages(task: Sequence | WindowJob) -> dict[str, float]:
+    if isinstance(task, WindowJob):
+        return {task.stage: len(task.results) / len(task.windows)}
     total, left = task.plan.cost(), task.remaining()
     return {stage: 1 - left[stage] / total[stage] for stage in STAGES if total.get(stage)}

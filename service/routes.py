@@ -9,10 +9,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from model.engine.errors import NotReady
+from service.detection import Detection
 from service.encoding import MEDIA_TYPES
 from service.limits import ApiKeys
 from service.metrics import MEDIA_TYPE, Metrics
-from service.openapi import continue_operation, continue_responses, json_answer, problems
+from service.openapi import (
+    continue_operation,
+    continue_responses,
+    detect_operation,
+    detect_responses,
+    json_answer,
+    problems,
+)
 from service.page import Page
 from service.pipeline import Pipeline
 from service.progress import ProgressAnswer, progress_of
@@ -22,7 +30,7 @@ from service.worker import Worker
 NO_STORE = {"Cache-Control": "no-store"}
 
 
-def api_router(pipeline: Pipeline, keys: ApiKeys) -> APIRouter:
+def api_router(pipeline: Pipeline, detection: Detection, keys: ApiKeys) -> APIRouter:
     """What callers use; needs a key if there are any."""
     worker = pipeline.worker
 
@@ -31,7 +39,7 @@ def api_router(pipeline: Pipeline, keys: ApiKeys) -> APIRouter:
 
     guarded: dict[str, Any] = {"security": [{"key": []}]} if keys else {}
     refusals = problems(401) if keys else {}
-    router = APIRouter(dependencies=[Depends(require_key)])
+    router = APIRouter(dependencies=[Depends(require_key)] if keys else [])
 
     @router.post(
         "/continue",
@@ -43,6 +51,17 @@ def api_router(pipeline: Pipeline, keys: ApiKeys) -> APIRouter:
     async def continue_clip(request: Request) -> Response:
         """Send a few seconds of speech or piano; get them back with a continuation that keeps voice or timbre."""
         return await pipeline.continue_clip(request)
+
+    @router.post(
+        "/detect",
+        summary="Did this system make it?",
+        response_class=Response,
+        responses={**detect_responses(), **refusals},
+        openapi_extra={**detect_operation(), **guarded},
+    )
+    async def detect(request: Request) -> Response:
+        """Send any clip; learn whether, and which seconds of it, this system made, and what says so."""
+        return await detection.detect(request)
 
     @router.get(
         "/v1/model",
@@ -67,6 +86,7 @@ def api_router(pipeline: Pipeline, keys: ApiKeys) -> APIRouter:
             "max_seconds": properties["seconds"]["maximum"],
             "max_continuations": properties["num_continuations"]["maximum"],
             "max_upload_seconds": pipeline.max_upload_seconds,
+            "max_detect_seconds": detection.max_seconds,
             "response_formats": list(MEDIA_TYPES),
         }
         return JSONResponse({**runner.card, "limits": limits})

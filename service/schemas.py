@@ -93,6 +93,12 @@ class ContinueParameters(BaseModel):
     )
 
 
+class DetectParameters(BaseModel):
+    """There are none: the thresholds are part of what is measured, not of a request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 def bounded(max_seconds: float, max_continuations: int) -> type[ContinueParameters]:
     """ContinueParameters with a deployment's own limits, so that OpenAPI states them."""
     fields = ContinueParameters.model_fields
@@ -137,7 +143,7 @@ def _invalid(error: ValidationError, model: type[BaseModel]) -> Unprocessable:
         name = str(item["loc"][0]) if item["loc"] else ""
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = f"unknown; the parameters are {', '.join(model.model_fields)}"
+            message = f"unknown; the parameters are {', '.join(model.model_fields) or 'none'}"
         elif isinstance(item["input"], str):
             message = f"{message}, not {shown(item['input'])}"
         errors.append({"parameter": name[:64], "message": message})
@@ -204,6 +210,7 @@ class ContinuationInfo(BaseModel):
     """One continuation."""
 
     seed: int
+    generation_id: str = Field(description="What the ledger knows it by.")
     seconds: float = Field(description="Seconds made, without the prompt.")
     audio: str = Field(description="The sound file, base64.")
 

@@ -11,11 +11,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.connection import HEAD_SECONDS, Connection
 from service.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -82,12 +84,17 @@ def run(
     host: str,
     port: int,
     drain_seconds: float,
+    body_seconds: float,
     log_level: str,
     announce: Callable[[str, int], None],
+    head_seconds: float = HEAD_SECONDS,
 ) -> int:
-    """Serve until a signal. Returns 0 after a drain, 1 when the engine or the start failed."""
+    """Serve until a signal. Returns 0 after a drain, 1 when the engine or the start failed.
+
+    The head of a request has to arrive within `head_seconds`, its body within `body_seconds`."""
     config = uvicorn.Config(
         app,
+        http=partial(Connection, body_seconds=body_seconds, head_seconds=head_seconds),  # type: ignore[arg-type]
         host=host,
         port=port,
         log_level=log_level,

@@ -86,10 +86,56 @@ class Settings(BaseSettings):
     torch_threads: int | None = Field(
         None,
         ge=1,
-        description="threads of the engine's arithmetic on a CPU; unset: all cores but one, at least one",
+        description="threads of the engine's arithmetic on a CPU, one steps, others fill windows; unset: all cores",
     )
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    max_detect_seconds: float = Field(
+        600.0, ge=1, description="seconds of one clip that /detect examines, by header and as decoded"
+    )
+    max_detections: int = Field(16, ge=1, description="clips that /detect examines or holds; above it 429")
+    detect_workers: int = Field(
+        1,
+        ge=1,
+        description="threads that read clips for /detect and look for signature, ledger row and watermark",
+    )
+
+    data_dir: Path | None = Field(
+        None,
+        description="folder for keys and the ledger made at first start; unset: `audiolm` in the user's data folder",
+    )
+    provenance: Literal["required", "best_effort"] = Field(
+        "required",
+        description="what becomes of an answer without ledger row or signature: refused (503), or sent and counted",
+    )
+    watermark: bool = Field(True, description="mark generated seconds with the keyed watermark")
+    watermark_key: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="comma-separated hexadecimal keys: the first marks, /detect looks for all; unset: one made at"
+        " first start",
+    )
+    ledger: bool = Field(True, description="enter every generation in the ledger")
+    ledger_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of the ledger; unset: SQLite in the data folder"
+    )
+    ledger_retention_days: float | None = Field(
+        None, gt=0, description="days after which rows of the ledger are deleted; unset: never"
+    )
+    content_credentials: bool = Field(True, description="sign WAV, FLAC and MP3 answers (C2PA)")
+    signing_cert: Path | None = Field(
+        None,
+        description="PEM file with the signer's certificate chain; unset: a development chain made at first start",
+    )
+    signing_key: Path | None = Field(
+        None, description="PEM file with the signer's private key, not encrypted"
+    )
+    signing_anchors: Path | None = Field(
+        None, description="PEM file with the root certificates that are trusted, the signer's own among them"
+    )
+    signing_former_certs: Path | None = Field(
+        None, description="PEM file with earlier signers' certificates, whose files still count as ours"
+    )
+
+    @field_validator("api_keys", "cors_origins", "watermark_key", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """A comma-separated variable as a tuple; blanks around and between commas do not count."""

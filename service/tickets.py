@@ -1,15 +1,18 @@
 """What a caller holds of work in the engine: a `Ticket` for a continuation, a `WindowTicket` for a job of windows.
 
 The engine thread calls a ticket's `chunk` and `end`; the event loop that made the ticket sees the effect. Whoever
-iterates or awaits gets every chunk and then the end, exactly once each.
+iterates or awaits gets every chunk and then the end, exactly once each. The loop is woken once for all that has come
+since it last looked, and whoever waits for the end alone is woken by nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -68,7 +71,10 @@ class _Open:
     def __init__(self, poke: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._poke = poke
+        self._news: deque[Callable[[], None]] = deque()
+        self._told = False  # the loop will look at the news
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self._reason: Reason | None = None
         self._error: Exception | None = None
         self._results: list[Any] = []
@@ -89,23 +95,27 @@ class _Open:
 
     def end(self, reason: Reason, error: Exception | None, results: list[Any]) -> None:
         """Sink: called once, on the engine thread."""
-        self._tell(self._on_end, reason, error, results)
+        self._tell(partial(self._on_end, reason, error, results))
 
     def _on_end(self, reason: Reason, error: Exception | None, results: list[Any]) -> None:
         self._reason, self._error, self._results = reason, error, results
-        self._change()
+        self._ended.set()
 
-    def _change(self) -> None:
+    def _tell(self, news: Callable[[], None]) -> None:
+        self._news.append(news)
+        if not self._told and not self._loop.is_closed():
+            self._told = True
+            self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._told = False  # before the last look, so that what comes during it is not missed
+        while self._news:
+            self._news.popleft()()
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _tell(self, callback: Callable[..., None], *values: object) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback, *values)
-
     async def _wait_for_end(self) -> None:
-        while not self.done:
-            await self._changed.wait()
+        await self._ended.wait()
         self._raise_error()
 
     def _raise_error(self) -> None:
@@ -138,12 +148,12 @@ class Ticket(_Open):
 
     def chunk(self, samples: Sound) -> None:
         """Sink: called on the engine thread."""
-        self._tell(self._on_chunk, samples)
+        arrived = time.monotonic() - self.task.submitted_at
+        self._tell(partial(self._on_chunk, samples, arrived))
 
-    def _on_chunk(self, samples: Sound) -> None:
+    def _on_chunk(self, samples: Sound, arrived: float) -> None:
         self._chunks.append(samples)
-        self._arrivals.append((time.monotonic() - self.task.submitted_at, len(samples)))
-        self._change()
+        self._arrivals.append((arrived, len(samples)))
 
     async def __aiter__(self) -> AsyncIterator[Sound]:
         """Chunks of new samples `float32 [n]`, in order. Raises what the request failed with."""

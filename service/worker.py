@@ -20,7 +20,7 @@ from model.engine.errors import Draining, EngineFailed, EngineStopped, NotReady,
 from model.engine.sequence import Task
 from service.gauges import Gauges
 from service.places import Place
-from service.tickets import Ticket
+from service.tickets import Ticket, WindowTicket
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +32,23 @@ class Worker:
     """Owns the engine thread. Everything but the thread's own loop is called on the event loop.
 
     `build` makes the engine, warm, inside the thread. At most `max_queue_size` continuations are accepted at a time,
-    waiting and running together, and `max_backlog_seconds` of work. `on_failure` is called on the event loop when the
-    thread ends with an error: the process should stop accepting, and exit non-zero."""
+    waiting and running together, at most `max_window_jobs` jobs for each windowed stage, and `max_backlog_seconds` of
+    work; a stage with a guaranteed share of the time and the continuations each count their own wait, so a flood of
+    the one does not turn the other away. `on_failure` is called on the event loop when the thread ends with an error:
+    the process should stop accepting, and exit non-zero."""
 
     def __init__(
         self,
         build: Callable[[], Engine],
         *,
         max_queue_size: int = 64,
+        max_window_jobs: int = 16,
         max_backlog_seconds: float = 60.0,
         stall_seconds: float = 30.0,
         on_failure: Callable[[Exception], None] | None = None,
     ) -> None:
         self.max_queue_size = max_queue_size
+        self.max_window_jobs = max_window_jobs
         self.max_backlog_seconds = max_backlog_seconds
         self.stall_seconds = stall_seconds
         self.failure: Exception | None = None
@@ -81,7 +85,7 @@ class Worker:
         if self._state in ("starting", "ready"):
             self._state = "draining"
         deadline = None if timeout is None else self.now() + timeout
-        while self.open_continuations and not self._ended.is_set():
+        while any(place.count for place in self._places) and not self._ended.is_set():
             if deadline is not None and self.now() >= deadline:
                 return False
             await asyncio.sleep(0.01)
@@ -132,22 +136,26 @@ class Worker:
         rate = engine.runner.sample_rate
         plan = engine.runner.plan(round(engine.runner.max_prompt_seconds * rate), seconds)
         place = Place(self, seconds, num_continuations, plan.cost())
-        self._check_room(place, num_continuations, deadline)
+        self._check_room(place, deadline)
         self._places.add(place)
         return place
 
     def admit_windows(self, stage: str, num_windows: int, *, deadline: float = float("inf")) -> Place:
         """Room for a job of about `num_windows` windows of `stage`. Raises like `admit`."""
         self._check_accepting()
-        place = Place(self, 0.0, 1, {stage: num_windows})
-        self._check_room(place, 1, deadline)
+        place = Place(self, 0.0, 1, {stage: num_windows}, stage)
+        self._check_room(place, deadline)
         self._places.add(place)
         return place
 
     @property
     def open_continuations(self) -> int:
         """Accepted and not yet ended."""
-        return sum(place.count for place in self._places)
+        return self._open_of(None)
+
+    def open_jobs(self, stage: str) -> int:
+        """Jobs of windows of `stage`, accepted and not yet ended."""
+        return self._open_of(stage)
 
     @property
     def backlog_seconds(self) -> float:
@@ -156,8 +164,8 @@ class Worker:
         return sum(self.engine.rates.estimate(place.cost(), rows) for place in self._places)
 
     @property
-    def open_tickets(self) -> list[Ticket]:
-        """Continuations in the engine's hands, waiting or running."""
+    def open_tickets(self) -> list[Ticket | WindowTicket]:
+        """Continuations and jobs of windows in the engine's hands, waiting or running."""
         return [ticket for place in self._places for ticket in place.open_tickets]
 
     def gauges(self) -> Gauges:
@@ -208,21 +216,37 @@ class Worker:
             case "stopped" | "failed":
                 raise self._ended_error()
 
-    def _check_room(self, place: Place, count: int, deadline: float) -> None:
-        rates, slots = self.engine.rates, self.engine.runner.slots
-        waiting = self.open_continuations
-        backlog = self.backlog_seconds
-        rows = min(waiting + count, slots)
-        own = rates.estimate(place.cost(), rows)
-        retry_after = max(1.0, backlog)
-        if waiting + count > self.max_queue_size:
+    def _check_room(self, place: Place, deadline: float) -> None:
+        waiting = self._open_of(place.stage)
+        wait, backlog = self._wait_of(place), self.backlog_seconds
+        retry_after = max(1.0, min(wait, backlog))
+        limit = self.max_queue_size if place.stage is None else self.max_window_jobs
+        if waiting + place.count > limit:
             raise Overloaded(f"{waiting} requests are in the queue", retry_after=retry_after)
-        if waiting and backlog + own > self.max_backlog_seconds:
+        if waiting and wait > self.max_backlog_seconds:
             raise Overloaded(f"{backlog:.1f} s of work are in the queue", retry_after=retry_after)
-        if waiting and self.now() + backlog + own > deadline:
+        if waiting and self.now() + wait > deadline:
             raise Overloaded(
                 f"{backlog:.1f} s of work are before this request's deadline", retry_after=retry_after
             )
+
+    def _open_of(self, stage: str | None) -> int:
+        return sum(place.count for place in self._places if place.stage == stage)
+
+    def _wait_of(self, new: Place) -> float:
+        """Estimated seconds until `new` is done: after all of the work, or after its own kind's at the part of the
+        time that is its own whatever the others bring."""
+        engine = self.engine
+        rows = min(self.open_continuations + (new.count if new.stage is None else 1), engine.runner.slots)
+        shares = {stage: limits.share for stage, limits in engine.runner.stages.items() if limits.share}
+        own = everything = 0.0
+        for place in (*self._places, new):
+            seconds = engine.rates.estimate(place.cost(), rows)
+            everything += seconds
+            if place.stage == new.stage or {place.stage, new.stage}.isdisjoint(shares):
+                own += seconds
+        part = shares.get(new.stage or "", 1.0 - sum(shares.values()))
+        return min(everything, own / part)
 
     def _ended_error(self) -> Unavailable:
         if self.failure is not None:

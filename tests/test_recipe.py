@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from model.bundle import PARTS, read_manifest
+from model.bundle import OPTIONAL_PARTS, PARTS, read_manifest
 from model.training.data import MANIFEST_COLUMNS
 from service.cli import main
 from tests.conftest import chord
@@ -50,14 +50,14 @@ def test_from_recordings_to_a_continuation(
     ]
     assert main(train) in (0, 1)  # 1: a model of a few seconds need not be good
     verdicts = capsys.readouterr().out
-    assert all(f"{part}: " in verdicts for part in PARTS)
+    assert all(f"{part}: " in verdicts for part in (*PARTS, *OPTIONAL_PARTS))
 
     (tmp_path / "card.md").write_text("# A test\n")
     make = ["bundle", "make", str(run), str(bundle), "--preset", "tiny", "--data", str(corpus)]
     assert main([*make, "--card", str(tmp_path / "card.md")]) == 0
     training = read_manifest(bundle).info.training
     assert [row["licence"] for row in training["data"]] == ["CC0-1.0"]
-    assert set(training["reports"]) == {*PARTS, "decoder"}
+    assert set(training["reports"]) == {*PARTS, *OPTIONAL_PARTS}
 
     clip = corpus / "1.wav"
     assert main(["continue", str(clip), "-o", str(out), "--bundle", str(bundle), "--seconds", "1"]) == 0

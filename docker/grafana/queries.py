@@ -6,6 +6,7 @@ from panels import Panel, Query
 
 OURS = 'job="audiolm"'  # for process_* series, which Prometheus has of itself too
 CONTINUE = 'route="/continue"'
+DETECT = 'route="/detect"'
 
 
 def here(name: str, more: str = "") -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   audiolm load clip.wav --concurrency 1 2 4 8 16 --duration 60 --json load.json     measure the machine first
   audiolm capacity load.json                                                        what one replica holds
+  audiolm capacity build/serving.json                                               the same from `make bench`
   audiolm capacity load.json --callers 10000 --every 60 --objective 20              who needs how many replicas
 
 One caller asks once in --every seconds. Prints what one replica holds, settings that fit it, the replicas that the
@@ -27,7 +28,10 @@ LOADS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.1, 1.5)  # of what the replicas can finish 
 def register(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "capacity", "size a deployment from measured figures", EXAMPLES)
     parser.add_argument(
-        "load", type=Path, metavar="LOAD.json", help="what audiolm load --concurrency --json wrote"
+        "load",
+        type=Path,
+        metavar="LOAD.json",
+        help="what audiolm load --concurrency --json, or the serving benchmark, wrote",
     )
     parser.add_argument("--callers", type=int, default=10_000, help="callers to size for (default: 10000)")
     parser.add_argument(
@@ -37,10 +41,12 @@ def register(subparsers: Subparsers) -> None:
         "--objective", type=float, default=20.0, help="seconds for 95 in 100 answers (default: 20)"
     )
     parser.add_argument(
-        "--slots", type=int, default=16, help="AUDIOLM_SLOTS of the measured service (default: 16)"
+        "--slots", type=int, help="AUDIOLM_SLOTS of the measured service (default: as the file says, else 16)"
     )
     parser.add_argument(
-        "--queue", type=int, default=64, help="AUDIOLM_MAX_QUEUE_SIZE to plan with (default: 64)"
+        "--queue",
+        type=int,
+        help="AUDIOLM_MAX_QUEUE_SIZE to plan with (default: as the file says, else 64)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the simulated arrivals (default: 0)")
     parser.set_defaults(run=run)
@@ -50,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     from service.capacity import MeasurementError, most_arrivals, replica_of, replicas_for
 
     for name in ("callers", "every", "objective", "slots"):
-        if getattr(args, name) <= 0:
+        if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise MeasurementError(f"--{name} is {getattr(args, name)}; it must be above 0")
     try:
-        reports = json.loads(args.load.read_text())
+        measured = json.loads(args.load.read_text())
     except (OSError, ValueError) as error:
         raise MeasurementError(f"{args.load}: {error}") from error
-    replica = replica_of(reports, slots=args.slots, max_queue_size=args.queue)
+    replica = replica_of(measured, slots=args.slots, max_queue_size=args.queue)
     held = most_arrivals(replica, 1, args.objective, args.seed)
     print(
         f"One replica finishes at most {replica.limit:.3g} requests of {replica.audio_seconds:.3g} s each second, with "

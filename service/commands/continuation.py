@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from service.commands import Subparsers, add_command
+
+if TYPE_CHECKING:
+    from model.audiolm import Continuation
+    from service.encoding import Format
+    from service.provenance import Generation
 
 LONGEST_CLIP_SECONDS = 600.0  # the whole clip is written back, in front of its continuation
 
@@ -90,9 +96,12 @@ def run_remote(args: argparse.Namespace) -> int:
 def run_here(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from model.audio import check_target, load_clip, save_clip
+    from model.audio import check_target, format_of, load_clip, write_file
     from model.audiolm import AudioLM, GenerationSettings
     from model.config import SAMPLE_RATE
+    from service.commands.environment import read_settings
+    from service.layers import build_provenance
+    from service.provenance import Origin
 
     settings = GenerationSettings(
         seconds=args.seconds,
@@ -106,7 +115,22 @@ def run_here(args: argparse.Namespace) -> int:
     clip = load_clip(args.clip, limit_seconds=LONGEST_CLIP_SECONDS)
     for note in clip.notes:
         print(f"{args.clip}: {note}")
+    provenance = build_provenance(read_settings())
     audiolm = AudioLM.load(args.bundle, device=args.device)
+    generations = [
+        provenance.begin(
+            Origin(
+                prompt=clip.waveform.numpy(),
+                model=audiolm.info.name,
+                model_version=audiolm.info.model_version,
+                seed=settings.seed + i,
+                parameters=settings.sampling,
+                start=clip.waveform.shape[0] / SAMPLE_RATE,
+                seconds=settings.seconds,
+            )
+        )
+        for i in range(args.num_continuations)
+    ]
     with tqdm(total=100, leave=False, disable=None, bar_format="{desc:9} {percentage:3.0f}%|{bar}|") as bar:
 
         def show(stage: str, fraction: float) -> None:
@@ -114,8 +138,10 @@ def run_here(args: argparse.Namespace) -> int:
             bar.update(100 * fraction - bar.n)
 
         made = audiolm.continue_clip(clip.waveform, settings, args.num_continuations, show)
-    for target, continuation in zip(targets, made, strict=True):
-        save_clip(target, continuation.waveform, bit_depth=clip.bit_depth)
+    format = cast("Format", format_of(args.output).lower())
+    parent = provenance.describe_parent(args.clip.read_bytes(), format)
+    for target, continuation, generation in zip(targets, made, generations, strict=True):
+        write_file(target, _sealed(continuation, generation, format, clip.bit_depth, parent))
         prompt_seconds = continuation.prompt_samples / SAMPLE_RATE
         print(f"{target}: {prompt_seconds:.2f} s of clip, then {args.seconds:g} s")
     spent = made[0].stage_seconds
@@ -124,6 +150,23 @@ def run_here(args: argparse.Namespace) -> int:
     real_time = total / (args.seconds * len(made))
     print(f"took {total:.1f} s, {real_time:.2f} s for each second of sound ({stages})")
     return 0
+
+
+def _sealed(
+    continuation: Continuation, generation: Generation, format: Format, bit_depth: int, parent: bytes | None
+) -> bytes:
+    """The file as `audiolm serve` would answer it: its generated seconds marked, signed, in the ledger."""
+    from io import BytesIO
+
+    import torch
+
+    from model.audio import save_clip
+
+    lead, made = continuation.waveform.tensor_split([continuation.prompt_samples])
+    marked = [torch.from_numpy(generation.mark(made.numpy())), torch.from_numpy(generation.finish())]
+    file = BytesIO()
+    save_clip(file, torch.cat([lead, *marked]), format.upper(), bit_depth=bit_depth)
+    return generation.seal(file.getvalue(), format, parent)
 
 
 def _targets(output: Path, count: int) -> list[Path]:

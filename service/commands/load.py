@@ -31,7 +31,14 @@ def register(subparsers: Subparsers) -> None:
     how.add_argument("--concurrency", type=int, nargs="+", metavar="N", help="callers at once")
     how.add_argument("--rate", type=float, nargs="+", metavar="R", help="arrivals per second")
     parser.add_argument("--duration", type=float, default=30.0, help="seconds of each load (default: 30)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each continuation (default: 5)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        nargs="+",
+        default=[5.0],
+        metavar="S",
+        help="length of a continuation; of several, each request takes the next (default: 5)",
+    )
     parser.add_argument(
         "--objective", type=float, default=30.0, help="seconds within which an answer is good"
     )

@@ -27,28 +27,23 @@ def register(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from pydantic import ValidationError
-
-    from model.errors import AudioLMError, ConfigError
+    from model.errors import AudioLMError
     from service.app import build_worker, create_app
+    from service.commands.environment import read_settings
+    from service.layers import build_provenance
     from service.logs import configure
     from service.server import run as run_server
-    from service.settings import Settings
 
-    given = {name: getattr(args, name) for name in ("host", "port", "bundle", "device")}
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"AUDIOLM_{str(first['loc'][0]).upper()}: {first['msg']}") from None
+    settings = read_settings(host=args.host, port=args.port, bundle=args.bundle, device=args.device)
     configure(settings.log_level, settings.log_format)
     worker = build_worker(settings)
     status = run_server(
-        create_app(settings, worker),
+        create_app(settings, worker, provenance=build_provenance(settings)),
         worker,
         host=settings.host,
         port=settings.port,
         drain_seconds=settings.drain_seconds,
+        body_seconds=settings.body_timeout_seconds,
         log_level=settings.log_level,
         announce=announce,
     )

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from model.training.report import Report
 
 # Share of the budget of `train all`, in the order in which parts need each other's tokens.
-SHARES = {"codec": 0.3, "tokenizer": 0.15, "semantic": 0.15, "coarse": 0.2, "fine": 0.1, "decoder": 0.1}
+SHARES = {"codec": 0.3, "tokenizer": 0.15, "semantic": 0.15, "coarse": 0.2, "fine": 0.1, "detector": 0.1}
 # Frozen parts whose tokens of every recording a part learns from.
 LEARNS_FROM = {
     "semantic": ("tokenizer",),
     "coarse": ("tokenizer", "codec"),
     "fine": ("tokenizer", "codec"),
-    "decoder": ("codec",),
 }
 
 EXAMPLES = """\

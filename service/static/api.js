@@ -95,3 +95,10 @@ export async function file(file, parameters, format) {
   const options = { method: "POST", body: file, headers: { "Content-Type": "audio/wav" } };
   return (await send(`continue?${query}`, options)).blob();
 }
+
+/** What the service finds in a sound file. The file is sent as it is. */
+export async function detect(file, { id, signal }) {
+  const type = file.type.startsWith("audio/") ? file.type : "application/octet-stream";
+  const headers = { "Content-Type": type, "X-Request-ID": id };
+  return (await send("detect", { method: "POST", body: file, headers, signal })).json();
+}

@@ -5,16 +5,18 @@ import { curl, python } from "./snippets.js";
 
 const dialog = document.getElementById("code");
 const part = (name) => dialog.querySelector(`[data-part=${name}]`);
-let prompt = null;
+let shown = null;
 
 export const access = { needsKey: false };
 
-export function showCode(clip, parameters) {
-  prompt = clip;
+/** `route` is "continue" or "detect"; `clip` {file, url} and {samples} or {blob}. */
+export function showCode(route, clip, parameters) {
+  shown = clip;
   const base = new URL(".", location).href;
-  part("curl").textContent = curl(base, clip, parameters, access.needsKey);
-  part("python").textContent = python(base, clip, parameters, access.needsKey);
+  part("curl").textContent = curl(base, route, clip, parameters, access.needsKey);
+  part("python").textContent = python(base, route, clip, parameters, access.needsKey);
   part("clip").hidden = clip.url !== null;
+  part("which").textContent = route === "continue" ? "the part you selected" : "the file that was checked";
   part("name").textContent = clip.file;
   dialog.showModal();
 }
@@ -33,5 +35,5 @@ for (const button of dialog.querySelectorAll("[data-copy]")) {
     }
   });
 }
-part("save").addEventListener("click", () => save(wav(prompt.samples), prompt.file));
+part("save").addEventListener("click", () => save(shown.blob ?? wav(shown.samples), shown.file));
 part("close").addEventListener("click", () => dialog.close());

@@ -2,20 +2,24 @@
 
 import { showCard } from "./about.js";
 import * as api from "./api.js";
+import { Check } from "./check.js";
 import { access } from "./code.js";
 import { output } from "./player.js";
 import { Prompt } from "./prompt.js";
 import { Take } from "./take.js";
+import * as views from "./views.js";
 
 const MOST_VERSIONS = 4; // a browser opens six connections to one service, and progress needs one
 const LARGEST_SEED = 2 ** 31 - 1;
 
 const get = (id) => document.getElementById(id);
 const prompt = new Prompt();
+const check = new Check();
 let running = [];
 
 prompt.addEventListener("change", () => showProblem(""));
 prompt.addEventListener("problem", (event) => showProblem(event.detail));
+check.addEventListener("said", (event) => (get("status").textContent = event.detail));
 
 get("settings").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -53,6 +57,10 @@ function begin() {
     take.addEventListener("continue", (event) => {
       prompt.use(event.detail.samples, event.detail.name);
       begin();
+    });
+    take.addEventListener("check", (event) => {
+      views.open("check");
+      check.use(event.detail);
     });
     take.addEventListener("remove", () => {
       take.remove();

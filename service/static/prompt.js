@@ -1,23 +1,13 @@
-// The clip to continue and the part of it that is used: built-in clips, files, the microphone; the selection.
+// The clip to continue, and the part of it that is used.
 
-import WaveSurfer from "./vendor/wavesurfer.js";
-import Record from "./vendor/record.js";
 import Regions from "./vendor/regions.js";
-import * as api from "./api.js";
 import { Player, output } from "./player.js";
-import { RATE, clock, decode } from "./sound.js";
-import { Track, color, look } from "./track.js";
+import { RATE, decode } from "./sound.js";
+import { Sources } from "./sources.js";
+import { Track, color } from "./track.js";
 
 const LARGEST_FILE = 64 * 2 ** 20; // bytes that a browser can be asked to decode
-const LONGEST_RECORDING = 30; // seconds
 const SHORTEST = 0.1; // seconds of a selection
-
-const CLIPS = [
-  { file: "speech-harbor.flac", name: "Harbor", kind: "speech" },
-  { file: "speech-evening.flac", name: "Evening", kind: "speech" },
-  { file: "piano-waltz.flac", name: "Waltz", kind: "piano" },
-  { file: "piano-nocturne.flac", name: "Nocturne", kind: "piano" },
-];
 
 const get = (id) => document.getElementById(id);
 
@@ -30,17 +20,14 @@ export class Prompt extends EventTarget {
   #track = null;
   #player = null;
   #region = null;
+  #sources = new Sources(get("continue-sources"));
 
   constructor() {
     super();
-    this.#offerClips();
-    this.#watchFiles();
+    this.#sources.addEventListener("clip", (event) => this.#open(event.detail));
+    this.#sources.addEventListener("problem", (event) => this.#problem(event.detail));
+    this.#sources.addEventListener("record", () => this.#clear());
     this.#watchSelection();
-    new Recorder(this);
-  }
-
-  get ready() {
-    return this.#clip !== null;
   }
 
   /** {samples, name, file, url}: the selected part, and under which name it can be had elsewhere. */
@@ -52,8 +39,13 @@ export class Prompt extends EventTarget {
   }
 
   /** Continue these samples from now on. */
-  use(samples, name, url = null) {
-    this.clear();
+  use(samples, name) {
+    this.#sources.release();
+    this.#use(samples, name, null);
+  }
+
+  #use(samples, name, url) {
+    this.#clear();
     this.#clip = { samples, name, url };
     get("prompt").hidden = get("settings").hidden = false;
     get("prompt-name").textContent = name;
@@ -66,70 +58,31 @@ export class Prompt extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  clear() {
+  #clear() {
     this.#player?.pause();
     this.#track?.destroy();
     this.#track = this.#player = this.#region = this.#clip = null;
-    for (const button of get("clips").children) button.setAttribute("aria-pressed", "false");
+    get("prompt").hidden = get("settings").hidden = true;
   }
 
-  async useFile(blob, name, url = null) {
+  async #open({ blob, name, url }) {
     if (blob.size > LARGEST_FILE) {
-      this.problem(`${name} is larger than this page can open. Cut out the part to continue and open that.`);
+      this.#problem(`${name} is larger than this page can open. Cut out the part to continue and open that.`);
       return;
     }
     let samples;
     try {
       samples = await decode(blob);
     } catch {
-      this.problem(`${name} is not a sound file that this browser can read. Try WAV, FLAC, MP3 or Ogg.`);
+      this.#problem(`${name} is not a sound file that this browser can read. Try WAV, FLAC, MP3 or Ogg.`);
       return;
     }
-    if (samples.length < SHORTEST * RATE) this.problem(`${name} has hardly any sound. Choose a longer clip.`);
-    else this.use(samples, name, url);
+    if (samples.length < SHORTEST * RATE) this.#problem(`${name} has hardly any sound. Choose a longer clip.`);
+    else this.#use(samples, name, url);
   }
 
-  problem(text) {
+  #problem(text) {
     this.dispatchEvent(new CustomEvent("problem", { detail: text }));
-  }
-
-  #offerClips() {
-    for (const { file, name, kind } of CLIPS) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.className = "clip";
-      button.setAttribute("aria-pressed", "false");
-      button.append(name, Object.assign(document.createElement("small"), { textContent: kind }));
-      button.addEventListener("click", async () => {
-        try {
-          await this.useFile(await api.clip(file), `${name}, ${kind}`, new URL(`static/clips/${file}`, location).href);
-          button.setAttribute("aria-pressed", "true");
-        } catch (error) {
-          this.problem(error.message);
-        }
-      });
-      get("clips").append(button);
-    }
-  }
-
-  #watchFiles() {
-    get("file").addEventListener("change", (event) => {
-      const [file] = event.target.files;
-      if (file) this.useFile(file, file.name);
-      event.target.value = "";
-    });
-    const root = document.documentElement;
-    addEventListener("dragover", (event) => {
-      event.preventDefault();
-      root.classList.add("dropping");
-    });
-    addEventListener("dragleave", (event) => event.relatedTarget ?? root.classList.remove("dropping"));
-    addEventListener("drop", (event) => {
-      event.preventDefault();
-      root.classList.remove("dropping");
-      const [file] = event.dataTransfer.files;
-      if (file && !document.body.classList.contains("recording")) this.useFile(file, file.name);
-    });
   }
 
   #watchSelection() {
@@ -169,74 +122,13 @@ export class Prompt extends EventTarget {
     const length = this.#end - this.#start;
     get("prompt-hint").textContent =
       length > this.longest + 0.05
-        ? `${clock(length)} selected. The model listens to the last ${this.longest} seconds of it.`
-        : `${clock(length)} selected. Drag the edges to choose what is continued; the new sound begins at its end.`;
+        ? `${length.toFixed(1)} s selected. The model listens to the last ${this.longest} seconds of it.`
+        : `${length.toFixed(1)} s selected. Drag the edges to choose what is continued; the new sound begins at its end.`;
   }
 
   #showPlaying() {
     const playing = !this.#player.paused;
     get("prompt-play").classList.toggle("playing", playing);
     get("prompt-play").setAttribute("aria-label", playing ? "Pause the selection" : "Play the selection");
-  }
-}
-
-/** The microphone button. */
-class Recorder {
-  #prompt;
-  #wave = null;
-  #plugin = null;
-
-  constructor(prompt) {
-    this.#prompt = prompt;
-    get("record").addEventListener("click", () => (this.#plugin ? this.#plugin.stopRecording() : this.#start()));
-  }
-
-  async #start() {
-    if (!navigator.mediaDevices) {
-      this.#prompt.problem("Browsers record on https pages and on localhost only. Open this page there, or open a file.");
-      return;
-    }
-    this.#prompt.clear();
-    get("prompt").hidden = false;
-    get("settings").hidden = true;
-    get("prompt-name").textContent = "Recording";
-    get("prompt-hint").textContent = "Speak or play for a few seconds, then stop.";
-    this.#plugin = Record.create({ scrollingWaveform: true, renderRecordedAudio: false });
-    get("prompt-wave").replaceChildren();
-    this.#wave = WaveSurfer.create({
-      ...look(),
-      container: get("prompt-wave"),
-      waveColor: color("made"),
-      plugins: [this.#plugin],
-    });
-    this.#plugin.on("record-progress", (milliseconds) => {
-      get("record-label").textContent = `Stop  ${clock(milliseconds / 1000)}`;
-      if (milliseconds > 1000 * LONGEST_RECORDING) this.#plugin.stopRecording();
-    });
-    this.#plugin.on("record-end", (blob) => {
-      this.#end();
-      this.#prompt.useFile(blob, "Recording");
-    });
-    this.#showRecording(true);
-    try {
-      await this.#plugin.startRecording({ echoCancellation: false, noiseSuppression: false, autoGainControl: false });
-    } catch {
-      this.#end();
-      get("prompt").hidden = true;
-      this.#prompt.problem("The microphone cannot be used. Allow it for this page in the browser, then try again.");
-    }
-  }
-
-  #showRecording(recording) {
-    document.body.classList.toggle("recording", recording);
-    get("clips").inert = get("file-label").inert = get("file").disabled = recording;
-    get("record-label").textContent = recording ? "Stop" : "Record";
-  }
-
-  #end() {
-    this.#showRecording(false);
-    const wave = this.#wave;
-    this.#wave = this.#plugin = null;
-    setTimeout(() => wave.destroy()); // after the plugin has finished with the event that brought us here
   }
 }

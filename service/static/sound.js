@@ -22,7 +22,7 @@ function exact(samples) {
 }
 
 /** Samples as a 16-bit WAV file. */
-export function wav(samples) {
+export function wav(samples, rate = RATE) {
   const bytes = new DataView(new ArrayBuffer(44 + 2 * samples.length));
   const text = (at, string) => [...string].forEach((c, i) => bytes.setUint8(at + i, c.charCodeAt(0)));
   text(0, "RIFF");
@@ -31,8 +31,8 @@ export function wav(samples) {
   bytes.setUint32(16, 16, true);
   bytes.setUint16(20, 1, true);
   bytes.setUint16(22, 1, true);
-  bytes.setUint32(24, RATE, true);
-  bytes.setUint32(28, 2 * RATE, true);
+  bytes.setUint32(24, rate, true);
+  bytes.setUint32(28, 2 * rate, true);
   bytes.setUint16(32, 2, true);
   bytes.setUint16(34, 16, true);
   text(36, "data");

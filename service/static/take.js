@@ -3,8 +3,9 @@
 import * as api from "./api.js";
 import { showCode } from "./code.js";
 import { Player } from "./player.js";
-import { RATE, clock, joined, save, wav } from "./sound.js";
+import { RATE, clock, save, wav } from "./sound.js";
 import { Track } from "./track.js";
+import { Transport } from "./transport.js";
 
 const LEAD_SECONDS = 1.5; // of the prompt that are heard before the new sound begins
 const POLL_SECONDS = 0.4;
@@ -13,7 +14,10 @@ const STAGES = { encode: "listen", semantic: "meaning", coarse: "sound", fine: "
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
-/** Fires "continue" with `detail` {samples, name}: go on from there. "end" when no more sound will come. */
+/**
+ * Fires "continue" with `detail` {samples, name}: go on from there. "check" with `detail` {blob, name, file, url}: is
+ * this file ours? "end" when no more sound will come.
+ */
 export class Take extends EventTarget {
   running = true;
   #prompt; // {samples, name, file, url}
@@ -22,6 +26,7 @@ export class Take extends EventTarget {
   #made = 0; // new samples so far
   #player;
   #track;
+  #transport;
   #abort = new AbortController();
   #parts = {};
 
@@ -106,8 +111,7 @@ export class Take extends EventTarget {
     this.element.classList.toggle("empty", !this.#made);
     if (failed) this.#parts.state.setAttribute("role", "alert");
     this.#say(text);
-    this.#parts.seek.max = this.#samples.length / RATE;
-    this.#showTime();
+    this.#transport.show();
     this.dispatchEvent(new CustomEvent("end", { detail: { failed, made: this.#made / RATE } }));
   }
 
@@ -146,26 +150,17 @@ export class Take extends EventTarget {
     element.setAttribute("aria-label", `${title}, seed ${this.#parameters.seed}`);
     parts.progress.max = this.#parameters.seconds;
     parts.stages = Object.fromEntries(Object.entries(STAGES).map(([stage, label]) => [stage, this.#meter(label)]));
-    parts.seek.max = this.#player.duration;
-    parts.play.addEventListener("click", () => (this.#player.paused ? this.#player.play() : this.#player.pause()));
-    parts.seek.addEventListener("input", () => (this.#player.currentTime = Number(parts.seek.value)));
-    parts.loop.addEventListener("click", () => {
-      this.#player.loop = !this.#player.loop;
-      parts.loop.setAttribute("aria-pressed", String(this.#player.loop));
-    });
+    this.#transport = new Transport(this.#player, parts, { onMove: () => this.#offer() });
     parts.cancel.addEventListener("click", () => this.cancel());
     parts.remove.addEventListener("click", () => this.dispatchEvent(new Event("remove")));
     parts.again.addEventListener("click", () => this.#continue());
-    parts.code.addEventListener("click", () => showCode(this.#prompt, this.#parameters));
+    parts.check.addEventListener("click", () => this.#check());
+    parts.code.addEventListener("click", () => showCode("continue", this.#prompt, this.#parameters));
     for (const format of FORMATS) {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: format.toUpperCase() });
       button.addEventListener("click", () => this.#download(format, button));
       parts.formats.append(button);
     }
-    for (const event of ["play", "pause", "ended", "timeupdate"]) {
-      this.#player.addEventListener(event, () => this.#showTime());
-    }
-    this.#showTime();
     return element;
   }
 
@@ -178,15 +173,8 @@ export class Take extends EventTarget {
     return meter;
   }
 
-  #showTime() {
-    const { play, seek, time, again } = this.#parts;
-    const { paused, currentTime, duration, waiting } = this.#player;
-    play.classList.toggle("playing", !paused);
-    play.setAttribute("aria-label", paused ? "Play" : "Pause");
-    seek.value = currentTime;
-    seek.setAttribute("aria-valuetext", clock(currentTime));
-    time.textContent = waiting ? "waiting for more" : `${clock(currentTime)} / ${clock(duration)}`;
-    again.textContent = this.#cutAt() ? `Continue from ${clock(this.#cutAt())}` : "Continue from the end";
+  #offer() {
+    this.#parts.again.textContent = this.#cutAt() ? `Continue from ${clock(this.#cutAt())}` : "Continue from the end";
   }
 
   /** Seconds at which to go on if not at the end: where the playhead stands in the new part. */
@@ -204,11 +192,26 @@ export class Take extends EventTarget {
     this.dispatchEvent(new CustomEvent("continue", { detail }));
   }
 
+  #file(format) {
+    return `continuation-${this.#parameters.seed}.${format}`;
+  }
+
+  /** The very file that "Download WAV" saves. */
+  get #heard() {
+    return wav(this.#samples);
+  }
+
+  #check() {
+    this.#player.pause();
+    const detail = { blob: this.#heard, name: `Continuation of ${this.#prompt.name}`, file: this.#file("wav"), url: null };
+    this.dispatchEvent(new CustomEvent("check", { detail }));
+  }
+
   /** WAV is what was heard; other formats come from the service, which makes the same sound from the same seed. */
   async #download(format, button) {
-    const name = `continuation-${this.#parameters.seed}.${format}`;
+    const name = this.#file(format);
     if (format === "wav") {
-      save(wav(joined(this.#samples)), name);
+      save(this.#heard, name);
       return;
     }
     button.disabled = true;

@@ -7,6 +7,7 @@ import { RATE } from "./sound.js";
 const WAVE_HEIGHT = 72;
 const SPECTROGRAM_HEIGHT = 72;
 const REDRAW_SECONDS = 0.5; // while sound arrives
+const LONGEST_SPECTROGRAM = 90; // seconds; of longer clips it takes the browser too long
 
 const nonce = document.querySelector("meta[name=csp-nonce]").nonce;
 
@@ -34,18 +35,20 @@ export function look() {
 
 export class Track {
   #samples;
-  #seam;
+  #made; // [[from, to], ...] in samples, in order
+  #spectrogram;
   #player;
   #plugins;
   #drawnAt = -Infinity;
   #pending = 0;
   #recolor = () => this.#build();
 
-  /** Draw `samples` into `container`; those before `seam` were given. `plugins()` makes more for the waveform. */
+  /** Draw `samples` into `container`; those from `seam` on were made. `plugins()` makes more for the waveform. */
   constructor(container, samples, { seam = samples.length, player, plugins = () => [] }) {
     this.container = container;
     this.#samples = samples;
-    this.#seam = seam;
+    this.#made = [[seam, Infinity]];
+    this.#spectrogram = samples.length < LONGEST_SPECTROGRAM * RATE;
     this.#player = player;
     this.#plugins = plugins;
     this.#build();
@@ -66,6 +69,12 @@ export class Track {
     this.update({ now: true });
   }
 
+  /** These parts were made, in seconds and in order; everything else was given. */
+  mark(made) {
+    this.#made = made.map(({ start, end }) => [start * RATE, end * RATE]);
+    this.#build();
+  }
+
   destroy() {
     clearTimeout(this.#pending);
     document.removeEventListener("themechange", this.#recolor);
@@ -81,16 +90,7 @@ export class Track {
       media: this.#player,
       normalize: true,
       plugins: [
-        Spectrogram.create({
-          height: SPECTROGRAM_HEIGHT,
-          fftSamples: 512,
-          scale: "mel",
-          frequencyMax: RATE / 2,
-          autoGain: true,
-          rangeDB: 60,
-          preEmphasis: 3,
-          colorMap: colorMap(),
-        }),
+        ...(this.#spectrogram ? [spectrogram()] : []),
         ...this.#plugins(),
       ],
     });
@@ -106,17 +106,33 @@ export class Track {
 
   #colors() {
     const width = this.container.clientWidth * devicePixelRatio || 1;
-    const seam = Math.min(1, this.#seam / this.#samples.length);
     const split = (given, made) => {
       const gradient = document.createElement("canvas").getContext("2d").createLinearGradient(0, 0, width, 0);
-      gradient.addColorStop(0, color(given));
-      gradient.addColorStop(seam, color(given));
-      gradient.addColorStop(seam, color(made));
-      gradient.addColorStop(1, color(made));
+      const stop = (at, name) => gradient.addColorStop(Math.min(1, at / this.#samples.length), color(name));
+      stop(0, given);
+      for (const [from, to] of this.#made) {
+        stop(from, given);
+        stop(from, made);
+        stop(to, made);
+        stop(to, given);
+      }
       return gradient;
     };
     return { waveColor: split("given", "made"), progressColor: split("given-played", "made-played") };
   }
+}
+
+function spectrogram() {
+  return Spectrogram.create({
+    height: SPECTROGRAM_HEIGHT,
+    fftSamples: 512,
+    scale: "mel",
+    frequencyMax: RATE / 2,
+    autoGain: true,
+    rangeDB: 60,
+    preEmphasis: 3,
+    colorMap: colorMap(),
+  });
 }
 
 /** From background to brightest, 256 steps [r, g, b, a] in 0..1, for the spectrogram. */

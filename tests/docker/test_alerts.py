@@ -45,6 +45,22 @@ def gauge(name: str, values: str, **labels: str) -> dict[str, str]:
     return {f"{name}{{{shown}}}": values}
 
 
+def examined(ours: str, others: str) -> dict[str, str]:
+    """Clips by verdict."""
+    name = 'audiolm_detections_total{verdict="%s"}'
+    return {name % "made_by_this_system": ours, name % "no_evidence": others}
+
+
+def probability(total: str, clips: str) -> dict[str, str]:
+    """What the classifier said, added up, and of how many clips."""
+    return {"audiolm_detect_probability_sum": total, "audiolm_detect_probability_count": clips}
+
+
+def detect(**counts: str) -> dict[str, str]:
+    return {(WORK % outcome).replace("/continue", "/detect"): values for outcome, values in counts.items()}
+
+
+WEEK = 7 * 48  # half hours
 STEPS = ("1m", "30m")  # between two values, and between two evaluations
 JOB = {"job": "audiolm"}
 CASES = [
@@ -143,6 +159,45 @@ CASES = [
         gauge("audiolm_continuations_total", "0+5x20", reason="cancelled"),
         None,
     ),
+    Case(  # a tenth was ours all week, now it is half
+        "AudiolmDetectorDrift",
+        "171h",
+        examined(f"0+10x{WEEK} {10 * WEEK + 50}+50x8", f"0+90x{WEEK} {90 * WEEK + 50}+50x8"),
+        step="30m",
+    ),
+    Case(  # the same verdicts, but the classifier is surer than it was
+        "AudiolmDetectorDrift",
+        "171h",
+        examined(f"0+10x{WEEK + 8}", f"0+90x{WEEK + 8}")
+        | probability(f"0+20x{WEEK} {20 * WEEK + 45}+45x8", f"0+100x{WEEK + 8}"),
+        step="30m",
+    ),
+    Case(
+        "AudiolmDetectorDrift",
+        "171h",
+        examined(f"0+10x{WEEK + 8}", f"0+90x{WEEK + 8}")
+        | probability(f"0+20x{WEEK} {20 * WEEK + 25}+25x8", f"0+100x{WEEK + 8}"),
+        None,
+        step="30m",
+    ),
+    Case(  # too few clips to tell
+        "AudiolmDetectorDrift",
+        "171h",
+        examined(f"0+1x{WEEK} {WEEK + 10}+10x8", f"0+9x{WEEK + 8}"),
+        None,
+        step="30m",
+    ),
+    Case("AudiolmDetectFails", "40m", detect(ok="0+90x60", error="0+5x60", deadline="0+5x60")),
+    Case("AudiolmDetectFails", "40m", detect(ok="0+99x60", error="0+1x60", client_error="0+90x60"), None),
+    Case(
+        "AudiolmLedgerFails",
+        "14m",
+        gauge("audiolm_ledger_failures_total", "0x5 1x20", operation="record"),
+        {"operation": "record"},
+    ),
+    Case(
+        "AudiolmLedgerFails", "14m", gauge("audiolm_ledger_failures_total", "0x30", operation="record"), None
+    ),
 ]
 
 
@@ -187,7 +242,9 @@ def promtool_test(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
     expected = []
     if case.labels is not None:
         annotations = {
-            name: text.replace("{{ $labels.instance }}", case.labels.get("instance", ""))
+            name: text.replace("{{ $labels.instance }}", case.labels.get("instance", "")).replace(
+                "{{ $labels.operation }}", case.labels.get("operation", "")
+            )
             for name, text in rule["annotations"].items()
         }
         expected = [{"exp_labels": case.labels | rule["labels"], "exp_annotations": annotations}]

@@ -26,12 +26,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.engine.scheduler import Batch
 from model.engine.sequence import Sequence
 from service.app import create_app
+from service.ledger import Ledger
+from service.provenance import Provenance
 from service.server import Server
 from service.settings import Settings
 from tests.docker.conftest import DOCKER, RULES, load_yaml, program
 from tests.docker.promql import dashboard_queries, recorded_series, references, rule_expressions
-from tests.service.conftest import clip
-from tests.service.fakes import FakeRunner, fake_worker
+from tests.service.conftest import clip, sound_file
+from tests.service.fakes import FakeDetector, FakeRunner, FakeWatermark, expected_sound, fake_worker
 
 FROM_PROMETHEUS = {"instance", "job"}  # labels that scraping adds
 NOT_SHOWN = {
@@ -52,27 +54,38 @@ class Service:
         self._seeds = itertools.count(100)
 
     def bear_load(self) -> None:
-        """A burst of requests that end in many ways: streamed, whole, refused, mistaken, failing."""
-        body = clip()
+        """A burst of requests that end in many ways: streamed, whole, refused, mistaken, failing; clips examined."""
+        clips = {
+            "/continue": clip(),
+            "/detect": clip(3.0),
+            "/detect#ours": sound_file(expected_sound(1, 32_000)),
+        }
 
-        def post(query: str) -> None:
-            self.http.post(f"/continue?seconds=1&{query}", content=body)
+        def post(url: str) -> None:
+            body = clips.get(url) or clips["/continue"]
+            self.http.post(url, content=body)
 
         kinds = itertools.islice(itertools.cycle(["stream=true", "stream=false"]), 10)
         queries = [f"seed={next(self._seeds)}&{kind}" for kind in kinds]
-        with ThreadPoolExecutor(len(queries)) as pool:
-            list(pool.map(post, [*queries, f"seed={FAILING_SEED}", "seconds=-1"]))
+        queries += [f"seed={FAILING_SEED}", "seconds=-1"]
+        urls = [f"/continue?seconds=1&{query}" for query in queries] + [
+            url for url in clips if "detect" in url
+        ]
+        with ThreadPoolExecutor(len(urls)) as pool:
+            list(pool.map(post, urls))
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     def before(batch: Batch) -> None:
         time.sleep(0.02)
         if any(isinstance(task, Sequence) and task.seed == FAILING_SEED for task in batch.tasks):
             raise RuntimeError("the stage failed")
 
-    worker = fake_worker(FakeRunner(slots=2, before=before), max_queue_size=4)
-    app = create_app(Settings(), worker)
+    runner = FakeRunner(slots=2, before=before, detector=FakeDetector())
+    worker = fake_worker(runner, max_queue_size=4)
+    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('ledger')}/ledger.sqlite")
+    app = create_app(Settings(), worker, provenance=Provenance(FakeWatermark(), ledger))
     announced: Queue[int] = Queue()
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
     server = Server(config, worker, 10.0, lambda host, port: announced.put(port))

@@ -94,11 +94,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any, service: Service) -> Iterator[Callable[..., Any]]:
-    """open_page(url=None, **context options) -> a watched page, open at the service."""
+    """open_page(url=None, view="", **context options) -> a watched page, open at the service."""
     contexts = []
     wrong: list[str] = []
 
-    def open(url: str = service.url, **options: Any) -> Any:
+    def open(url: str = service.url, view: str = "", **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -106,7 +106,7 @@ def open_page(browser: Any, service: Service) -> Iterator[Callable[..., Any]]:
         page.on("request", lambda request: _check_origin(request.url, url, wrong))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: "Content Security" in message.text and wrong.append(message.text))
-        page.goto(url)
+        page.goto(f"{url}#{view}" if view else url)
         page.wait_for_selector("#versions label", state="attached")
         return page
 

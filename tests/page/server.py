@@ -14,17 +14,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from model.engine.plan import Cut
 from model.engine.scheduler import Batch
 from model.engine.sequence import Sequence, Task
 from model.engine.work import COARSE, DECODE, ENCODE, FINE, SEMANTIC, Work
+from model.rendering import Cut
 from service.app import create_app
+from service.layers import build_provenance
 from service.server import run
 from service.settings import Settings
 from tests.page.music import FAILING_SEED, RATE, tune
-from tests.service.fakes import FakeRunner, fake_worker
+from tests.service.fakes import DETECT, FakeDetector, FakeRunner, fake_worker
 
 CUT_SAMPLES = 8_000
 Say = Callable[[str], None]
@@ -32,6 +34,8 @@ Say = Callable[[str], None]
 
 class StagedPlan:
     """Per cut one unit of each stage, one after the other."""
+
+    past_samples = 0
 
     def __init__(self, prompt_seconds: float, samples: int) -> None:
         self.prompt_seconds = prompt_seconds
@@ -63,8 +67,8 @@ class MusicalRunner(FakeRunner):
 
     max_prompt_seconds = 10.0
 
-    def __init__(self, step_seconds: float, slots: int, say: Say) -> None:
-        super().__init__(slots=slots)
+    def __init__(self, step_seconds: float, slots: int, say: Say, detector: FakeDetector | None) -> None:
+        super().__init__(slots=slots, detector=detector)
         self.say = say
         self.step_seconds = step_seconds
         self.card = {
@@ -78,6 +82,8 @@ class MusicalRunner(FakeRunner):
         return StagedPlan(prompt_samples / RATE, round(seconds * RATE))
 
     def run(self, batch: Batch) -> list[Any]:
+        if batch.stage == DETECT:
+            return super().run(batch)
         time.sleep(self.step_seconds)
         return [self._played(batch.stage, task) for task in batch.tasks]
 
@@ -88,6 +94,7 @@ class MusicalRunner(FakeRunner):
     def _played(stage: str, task: Task) -> Any:
         assert isinstance(task, Sequence)
         if task.seed == FAILING_SEED and task.done[DECODE] == 2:
+            time.sleep(2.0)  # a browser forgets what it has not read when the connection breaks off
             raise RuntimeError("this seed fails")
         if stage == ENCODE:
             return "encoded"
@@ -98,16 +105,26 @@ class MusicalRunner(FakeRunner):
 
 
 def serve(
-    say: Say, *, port: int = 0, step_seconds: float = 0.04, slots: int = 4, max_queue_size: int = 64
+    say: Say,
+    *,
+    port: int = 0,
+    step_seconds: float = 0.04,
+    slots: int = 4,
+    max_queue_size: int = 64,
+    data_dir: Path | None = None,
 ) -> int:
-    """Serve until told to end."""
-    worker = fake_worker(MusicalRunner(step_seconds, slots, say), max_queue_size=max_queue_size)
+    """Serve until told to end. With a `data_dir` answers are marked, recorded and signed as in production, and a
+    detector listens that takes no music for its own."""
+    detector = None if data_dir is None else FakeDetector()
+    worker = fake_worker(MusicalRunner(step_seconds, slots, say, detector), max_queue_size=max_queue_size)
+    provenance = None if data_dir is None else build_provenance(Settings(data_dir=data_dir))
     return run(
-        create_app(Settings(), worker),
+        create_app(Settings(), worker, provenance=provenance),
         worker,
         host="127.0.0.1",
         port=port,
         drain_seconds=1.0,
+        body_seconds=30.0,
         log_level="warning",
         announce=lambda host, port: say(f"http://{host}:{port}/"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import shutil
 from pathlib import Path
@@ -11,10 +12,10 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.page import STATIC, THIRD_PARTY, Page
+from service.page import STATIC, STYLES, THIRD_PARTY, Page
 from service.settings import Settings
 from tests.service.conftest import clip, serving
-from tests.service.fakes import FakeRunner, Gate, fake_worker
+from tests.service.fakes import DETECT, FakeDetector, FakeRunner, Gate, fake_worker
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +47,11 @@ async def test_files_are_compressed_kept_and_asked_for_again(client: httpx.Async
     async with client.stream("GET", "/static/style.css", headers={"Accept-Encoding": "gzip"}) as answer:
         body = b"".join([piece async for piece in answer.aiter_raw()])
     assert answer.headers["content-encoding"] == "gzip" and answer.headers["cache-control"] == "no-cache"
-    assert gzip.decompress(body) == (STATIC / "style.css").read_bytes()
+    style = b"\n".join((STATIC / f"{name}.css").read_bytes() for name in STYLES)
+    assert len(STYLES) == len(list(STATIC.glob("*.css")))
+    assert gzip.decompress(body) == style
     plain = await client.get("/static/style.css", headers={"Accept-Encoding": "identity"})
-    assert plain.content == (STATIC / "style.css").read_bytes() and "content-encoding" not in plain.headers
+    assert plain.content == style and "content-encoding" not in plain.headers
     again = await client.get("/static/style.css", headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304 and again.content == b""
     stale = await client.get("/static/style.css", headers={"If-None-Match": '"another"'})
@@ -106,8 +109,6 @@ async def test_the_whole_page_is_light() -> None:
 
 
 async def test_progress_tells_the_place_in_the_queue_and_the_stages() -> None:
-    import asyncio
-
     gate = Gate()
     async with serving(FakeRunner(slots=1, before=gate)) as client:
 
@@ -134,6 +135,18 @@ async def test_progress_tells_the_place_in_the_queue_and_the_stages() -> None:
         gate.open()
         assert [answer.status_code for answer in await asyncio.gather(*requests)] == [200] * 3
         assert (await progress("first"))["state"] == "unknown"
+
+
+async def test_progress_of_a_clip_that_is_checked() -> None:
+    gate = Gate(DETECT)
+    async with serving(FakeRunner(before=gate, detector=FakeDetector())) as client:
+        headers = {"X-Request-ID": "checked"}
+        request = asyncio.create_task(client.post("/detect", content=clip(), headers=headers))
+        await asyncio.to_thread(gate.reached.wait, 20)
+        answer = (await client.get("/v1/progress/checked")).json()
+        assert answer == {"state": "running", "place": 0, "stages": {"detect": 0.0}}
+        gate.open()
+        assert (await request).status_code == 200
 
 
 async def test_progress_needs_a_key_where_there_are_keys() -> None:

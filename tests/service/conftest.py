@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from service.app import create_app
+from service.provenance import Provenance
 from service.settings import Settings
 from service.worker import Worker
 from tests.service.fakes import FakeRunner, fake_worker
@@ -27,21 +29,28 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import os
 
     for name in [name for name in os.environ if name.startswith("AUDIOLM_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("AUDIOLM_DATA_DIR", str(tmp_path / "data"))  # not the home of whoever runs the tests
 
 
 @asynccontextmanager
 async def serving(
-    runner: FakeRunner | None = None, *, worker: Worker | None = None, **settings: Any
+    runner: FakeRunner | None = None,
+    *,
+    worker: Worker | None = None,
+    provenance: Provenance | None = None,
+    **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that is ready. `settings` as in Settings."""
     given = Settings(**settings)
-    worker = worker or fake_worker(runner, max_queue_size=given.max_queue_size)
-    app = create_app(given, worker)
+    worker = worker or fake_worker(
+        runner, max_queue_size=given.max_queue_size, max_window_jobs=given.max_detections
+    )
+    app = create_app(given, worker, provenance=provenance)
     async with app.router.lifespan_context(app):
         await worker.ready()
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)

@@ -10,6 +10,7 @@ import pytest
 
 from service.capacity import MeasurementError, Replica, most_arrivals, replica_of, replicas_for, simulate
 from service.cli import main
+from service.settings import Settings
 
 ONE_BY_ONE = Replica((1,), (1.0,), slots=1, max_queue_size=10**6, audio_seconds=5.0)
 BATCHING = Replica((1, 4, 8), (0.5, 1.6, 2.0), slots=8, max_queue_size=64, audio_seconds=5.0)
@@ -84,6 +85,23 @@ def test_a_replica_is_read_from_what_load_wrote() -> None:
     assert replica.audio_seconds == pytest.approx(5.0)
     with pytest.raises(MeasurementError, match="closed-loop"):
         replica_of([], slots=8, max_queue_size=64)
+
+
+def test_the_serving_benchmark_says_with_which_settings_it_measured() -> None:
+    written = {"conditions": {}, "capacity": {"slots": 4, "max_queue_size": 9, "load": [report(4, 1.0)]}}
+    replica = replica_of(written)
+    assert (replica.slots, replica.max_queue_size, replica.rates) == (4, 9, (1.0,))
+    assert replica_of(written, slots=8, max_queue_size=0).slots == 8
+    assert replica_of(written, slots=8, max_queue_size=0).max_queue_size == 0
+    with pytest.raises(MeasurementError, match="closed-loop"):
+        replica_of({"overload": {}})
+
+
+def test_figures_that_do_not_say_are_taken_for_the_service_as_it_comes() -> None:
+    replica = replica_of([report(4, 1.0)])
+    defaults = Settings.model_fields
+    assert replica.slots == defaults["slots"].default
+    assert replica.max_queue_size == defaults["max_queue_size"].default
 
 
 def test_the_command_prints_callers_settings_and_where_it_breaks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -224,3 +225,43 @@ def test_ctrl_c_exits_with_130(write_clip: WriteClip, tmp_path: Path, tiny_bundl
         assert process.wait(60) == 130
         assert process.stderr.read() == "audiolm: interrupted\n"
     assert not out.exists()
+
+
+def test_a_continuation_made_here_is_known_again(
+    write_clip: WriteClip, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """The same marks as a served one, with the same data folder."""
+    from service.layers import build_provenance
+    from service.settings import Settings
+
+    clip = write_clip("clip.wav", chord(1), subtype="PCM_16")
+    assert (
+        run_continue(clip, tmp_path / "take.wav", tiny_bundle, "--num-continuations", "2", "--seed", "7") == 0
+    )
+    known = build_provenance(Settings())
+    assert known.ledger and known.credentials and known.watermark
+    for i in (1, 2):
+        data = (tmp_path / f"take-{i}.wav").read_bytes()
+        entry = known.ledger.lookup_digest(hashlib.sha256(data).digest())
+        assert entry is not None
+        assert (entry.seed, entry.bundle, entry.segments) == (6 + i, "tiny 0", ((1.0, 1.5),))
+        assert known.credentials.read(data).generation_id == entry.id
+
+
+def test_no_file_is_written_that_could_not_be_entered_in_the_ledger(
+    write_clip: WriteClip,
+    tmp_path: Path,
+    tiny_bundle: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = write_clip("clip.wav", chord(1))
+    monkeypatch.setenv("AUDIOLM_LEDGER_URL", f"sqlite:///{tmp_path}/not-there/ledger.sqlite")
+    assert run_continue(clip, tmp_path / "out.wav", tiny_bundle) == 2
+    assert "ledger" in capfd.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+    monkeypatch.setenv("AUDIOLM_PROVENANCE", "best_effort")
+    assert run_continue(clip, tmp_path / "out.wav", tiny_bundle) == 0
+    monkeypatch.setenv("AUDIOLM_PROVENANCE", "sometimes")
+    assert run_continue(clip, tmp_path / "again.wav", tiny_bundle) == 2
+    assert "AUDIOLM_PROVENANCE" in capfd.readouterr().err

@@ -89,6 +89,18 @@ async def test_answer_and_what_was_sent(client: Both) -> None:
     assert clip(0.6) in request.content
 
 
+async def test_detect_sends_the_clip_and_gives_the_finding(client: Both) -> None:
+    script = Script(
+        refusal(429, **{"Retry-After": "2"}), httpx.Response(200, json={"verdict": "no_evidence"})
+    )
+    assert await client.call(script, "detect") == {"verdict": "no_evidence"}
+    for request in script.requests:
+        assert (request.method, request.url) == ("POST", "http://service/detect")
+        assert request.headers["authorization"] == "Bearer secret-key"
+        assert clip(0.6) in request.content
+    assert 2 <= client.slept[0] <= 2.5
+
+
 async def test_retry_after_is_honoured(client: Both) -> None:
     script = Script(refusal(429, **{"Retry-After": "3"}), refusal(503, **{"Retry-After": "1"}), sound())
     assert (await client.call(script)).audio == b"RIFF"

@@ -101,6 +101,7 @@ async def test_loading_is_503_everywhere_but_alive() -> None:
             await client.get("/readyz"),
             await client.get("/v1/model"),
             await client.post("/continue", content=clip()),
+            await client.post("/detect", content=clip()),
         ):
             assert_problem(response, 503, "not_ready")
         assert (await client.get("/metrics")).status_code == 200

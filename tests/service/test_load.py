@@ -27,6 +27,17 @@ async def test_closed_loop() -> None:
     assert report.real_time_factor["p50"] == pytest.approx(report.duration["p50"] / 0.5)
 
 
+async def test_requests_of_several_lengths_take_turns() -> None:
+    async with (
+        serving() as http,
+        AsyncClient("http://service", transport=http._transport, retries=0) as client,
+    ):
+        load = Load(client, clip(0.6), seconds=[0.5, 1.5])
+        reports = [await load.closed(1, 0.001) for _ in range(4)]  # a request each
+    made = [report.audio_seconds_per_second * report.elapsed for report in reports]
+    assert made == pytest.approx([0.5, 1.5, 0.5, 1.5])
+
+
 async def test_open_loop_counts_refusals() -> None:
     async with (
         serving(FakeRunner(slots=1, before=pause(0.05)), max_queue_size=2) as http,

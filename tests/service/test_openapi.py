@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from service.app import create_app
+from service.findings import DetectAnswer
 from service.openapi import CLIP_TYPES
 from service.schemas import ContinueParameters
 from service.settings import Settings
@@ -28,8 +30,8 @@ schema = schemathesis.openapi.from_dict(create_app(Settings(**LIMITS), fake_work
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with process(**LIMITS) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with process({"layers": True}, data_dir=tmp_path_factory.mktemp("data"), **LIMITS) as running:
         yield running
 
 
@@ -63,6 +65,20 @@ def test_every_parameter_has_a_description_and_an_example() -> None:
         assert "example" in parameter
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(form) == {"file", *parameters}
+
+
+def test_sample_answers_of_detect_are_answers() -> None:
+    """As the page and client libraries read them: by the schema in the description."""
+    document = create_app(Settings(), fake_worker()).openapi()
+    operation = document["paths"]["/detect"]["post"]
+    assert "parameters" not in operation
+    content = operation["responses"]["200"]["content"]["application/json"]
+    assert content["schema"]["$ref"].endswith("/DetectAnswer")
+    verdicts = {DetectAnswer(**example["value"]).verdict for example in content["examples"].values()}
+    assert verdicts == {"made_by_this_system", "partly", "no_evidence"}
+    schema = document["components"]["schemas"]["DetectAnswer"]
+    assert set(schema["properties"]) == set(DetectAnswer.model_fields)
+    assert "human" not in json.dumps(operation).lower()
 
 
 def test_the_description_states_the_limits_of_this_deployment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,26 @@ def test_sigterm_finishes_what_was_accepted_and_refuses_the_rest() -> None:
         assert [len(samples_of(answer.content)) for answer in answers] == [6 * 16_000] * 4
         assert streamed.result().status_code in (200, 503)
         assert server.exit_status() == 0
+
+
+def test_a_killed_server_serves_again_at_the_same_place() -> None:
+    url = "/continue?seconds=1&seed=5"
+    with process({"step_seconds": 0.05, "slots": 2}) as server, ThreadPoolExecutor(2) as pool:
+        answer = server.http.post(url, content=clip()).content
+        lost = [
+            pool.submit(server.http.post, f"/continue?seconds=30&stream={stream}", content=clip())
+            for stream in ("true", "false")
+        ]
+        server.wait_until(lambda: server.metric("audiolm_running") == 2)
+        server.kill()
+        for future in lost:
+            with pytest.raises(httpx.TransportError):
+                future.result()
+        assert server.exit_status() == -signal.SIGKILL
+        port = server.port
+    with process({"port": port}) as again:
+        assert again.port == port
+        assert again.http.post(url, content=clip()).content == answer
 
 
 def test_an_idle_server_ends_at_once() -> None:

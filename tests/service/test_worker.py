@@ -192,7 +192,10 @@ async def test_an_engine_that_fails_ends_every_ticket_and_tells() -> None:
         for ticket in submit(place):
             with pytest.raises(EngineFailed, match="device lost"):
                 await ticket.result()
-    assert worker.state == "failed" and not worker.alive and len(told) == 1
+    async with asyncio.timeout(10):  # the thread ends a moment after its last ticket
+        while worker.alive or not told:
+            await asyncio.sleep(0.001)
+    assert worker.state == "failed" and len(told) == 1
     with pytest.raises(EngineFailed):
         worker.admit(1.0)
     await worker.stop()
