@@ -10,6 +10,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,9 @@ MIN_RATE, MAX_RATE = 2_000, 768_000  # outside, a header lies; a forged rate wou
 SILENCE_PEAK = 5e-4  # -66 dBFS: dither and the noise of a muted input stay below
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 
-_BLOCK = 1 << 18  # values decoded at a time: a file of 1,024 channels needs no more memory than a mono one
+# Values decoded at a time: a file of 1,024 channels needs no more memory than a mono one. libsndfile clears what it
+# cannot fill, so a block much larger than a short clip costs more than the clip.
+_BLOCK = 1 << 16
 _UNKNOWN_FRAMES = 1 << 62  # what libsndfile reports for a stream that does not say
 _WIDE = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
 
@@ -218,12 +221,17 @@ def save_clip(
     if not isinstance(target, str | Path):
         _write(target, waveform, format or "WAV", bit_depth)
         return
+    file = BytesIO()
+    _write(file, waveform, format or format_of(target), bit_depth)
+    write_file(target, file.getvalue())
+
+
+def write_file(target: str | Path, data: bytes) -> None:
+    """Write `data` to the path `target`, which appears complete or not at all. Raises AudioError."""
     path = Path(target)
-    format = format or format_of(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "wb") as file:
-            _write(file, waveform, format, bit_depth)
+        part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
         raise AudioError(
