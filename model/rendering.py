@@ -15,7 +15,6 @@ from torch import Tensor
 from model.codec import Codec
 from model.tokens import Window
 
-SPAN_FRAMES = 250  # 5 s: bounds the memory of decoding long sound
 SEAM_SAMPLES = 128  # 8 ms over which a jump at the seam fades
 JUMP_QUANTILE = 0.999
 ROUNDING = 2 / 32768  # what writing 16 bits may add to a difference
@@ -58,22 +57,6 @@ def render(codec: Codec, codes: Tensor, cuts: Iterable[Cut], past: Tensor) -> Te
         before = past[:, -codec.past_samples :]
         past = torch.cat([past, render_cut(codec, codes[:, :, cut.first : cut.last], cut, before)], 1)
     return past[:, known:]
-
-
-@torch.inference_mode()
-def decode_long(codec: Codec, codes: Tensor) -> Tensor:
-    """codes [B, K, T] -> waveform [B, T * hop_length] in bounded memory, span by span."""
-    frames, context = codes.shape[2], codec.context_frames
-    sound: Tensor | None = None
-    for start in range(0, frames, SPAN_FRAMES):
-        stop = min(start + SPAN_FRAMES, frames)
-        first = max(0, start - context)
-        span = codes[:, :, first : stop + context]
-        past = None if sound is None else sound[:, -codec.past_samples :]
-        made = codec.decode(span, start - first, stop - first, past)
-        sound = made if sound is None else torch.cat([sound, made], 1)
-    assert sound is not None
-    return sound
 
 
 def largest_jump(prompt: Tensor) -> float:

@@ -12,6 +12,8 @@ Knows no cache, no sampling settings and no window plan.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ from model.transformer import Transformer
 STAGE_NUMBERS = {"semantic": 0, "coarse": 1, "fine": 2}  # separates the noise of a request's stages
 
 
-class Stage(nn.Module):
+class Stage(nn.Module, ABC):
     """A transformer, its table of embeddings and its tied heads.
 
     table rows: `code_levels` x V codes, then one row for "none", then `extra_rows` of the subclass.
@@ -67,8 +69,9 @@ class Stage(nn.Module):
         )
         self.transformer.prepare(self.activation_bits, kernels=kernels)
 
+    @abstractmethod
     def _head_weights(self) -> list[Tensor]:
-        raise NotImplementedError
+        """One matrix [rows, C] per head of the stage's inference form."""
 
 
 class AutoregressiveStage(Stage):

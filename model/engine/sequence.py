@@ -7,6 +7,7 @@ engine never has to look at a token to decide. Knows no tensors and no time but 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -60,7 +61,7 @@ _arrivals = count()
 
 
 @dataclass(eq=False)
-class Task:
+class Task(ABC):
     """What scheduler and engine need to know of any work. `deadline` is in seconds of the engine's clock."""
 
     id: str
@@ -80,20 +81,22 @@ class Task:
     def finished(self) -> bool:
         return self.reason is not None
 
+    @abstractmethod
     def works(self) -> Iterator[Work]:
-        raise NotImplementedError
+        """What could be done next, at most one piece of work per stage."""
 
+    @abstractmethod
     def advance(self, stage: str, steps: int, output: Any) -> None:
         """Record that `steps` units of `stage` are done, and what the runner returned for them."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def complete(self) -> bool:
-        raise NotImplementedError
+        """Nothing is left to do."""
 
+    @abstractmethod
     def remaining(self) -> dict[str, int]:
         """Cost still to come: units times their sizes, per kind of work."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)

@@ -34,7 +34,7 @@ def muon(
     """Muon for the matrices of a transformer, AdamW for its gains and for `rest` (tables), at half the rate.
 
     Muon makes every update a nearly orthogonal matrix (Jordan et al. 2024), scaled to AdamW's size as in
-    arXiv 2502.16982. On the stages it needs a fraction of AdamW's steps: CHANGELOG.md has the comparison.
+    arXiv 2502.16982.
     """
     matrices = [p for p in transformer.parameters() if p.ndim == 2]
     gains = [p for p in transformer.parameters() if p.ndim != 2]

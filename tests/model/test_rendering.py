@@ -7,7 +7,7 @@ import torch
 
 from model.codec import SpectralCodec
 from model.config import PRESETS
-from model.rendering import SEAM_SAMPLES, Cut, cuts_of, decode_long, ease_seam, largest_jump, render
+from model.rendering import SEAM_SAMPLES, Cut, cuts_of, ease_seam, largest_jump, render
 from model.tokens import Window
 from model.training.train_codec import principal_components
 from tests.conftest import chord
@@ -42,13 +42,6 @@ def test_sound_in_cuts_goes_on_as_the_sound_before(codec: SpectralCodec) -> None
         at = cut.start * 320
         joined = torch.cat([past, made], 1)[0]
         assert abs(float(joined[at] - joined[at - 1])) <= 2 * largest_jump(made[0])
-
-
-def test_long_sound_is_decoded_in_spans_of_the_right_length(codec: SpectralCodec) -> None:
-    codes = torch.randint(codec.codebook_size, (2, codec.num_codebooks, 617))
-    assert decode_long(codec, codes).shape == (2, 617 * 320)
-    short = codes[:, :, :20]
-    assert torch.equal(decode_long(codec, short), codec.decode(short))
 
 
 def test_the_largest_jump_is_the_999th_permille() -> None:
