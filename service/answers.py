@@ -59,3 +59,14 @@ class LiveAnswer:
         if self._left == 0:
             self._generation.record(self._digest.digest())
         return data
+
+
+def open_answer(
+    generation: Generation, lead: Samples, num_samples: int, format: Format, bit_depth: int, first: Samples
+) -> tuple[LiveAnswer, bytes]:
+    """An answer that begins with the chunk `first`, and what can leave at once. By then the ledger has its row.
+
+    Raises ProvenanceUnavailable."""
+    generation.open()
+    answer = LiveAnswer(generation, lead, num_samples, format, bit_depth)
+    return answer, answer.piece(first)

@@ -30,6 +30,7 @@ GENERATION = "org.audiolm.generation"  # label of our own assertion
 TRAINED_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 UNREAD = "application/octet-stream"  # a parent whose own statement is not looked for
 MOST_KEPT_BYTES = 1 << 20  # of a parent's statement, which every answer carries on
+_VERSION = version("audiolm-service")
 _PARENT = "prompt"  # the ingredient's name within one manifest
 
 State = Literal["none", "ours", "other", "untrusted", "invalid", "unsupported"]
@@ -180,7 +181,7 @@ def _manifest(claim: Claim, format: Format) -> dict[str, Any]:
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PARENT]}}
     generation = {"id": claim.generation_id, "start": claim.start, "seconds": claim.seconds}
     return {
-        "claim_generator_info": [{"name": "audiolm-service", "version": version("audiolm-service")}],
+        "claim_generator_info": [{"name": "audiolm-service", "version": _VERSION}],
         "title": f"continuation.{format}",
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [opened, made]}},

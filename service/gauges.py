@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from model.engine.counters import Distribution
+from model.engine.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,26 @@ class Gauges:
     out_of_memory: int
     failed_batches: int
     device_memory: Mapping[str, int]  # bytes by state; empty on a CPU
+
+    @classmethod
+    def of(cls, engine: Engine, *, backlog_seconds: float, heartbeat_age: float) -> Self:
+        """Of `engine` now, beside what its worker knows of the time."""
+        scheduler, runner, counters = engine.scheduler, engine.runner, engine.counters
+        return cls(
+            waiting=scheduler.num_waiting,
+            running=scheduler.num_running,
+            slots=runner.slots,
+            slots_used=runner.slots - len(scheduler.free_slots),
+            backlog_seconds=backlog_seconds,
+            heartbeat_age=heartbeat_age,
+            row_budget=engine.budget.fraction,
+            step_seconds=dict(counters.step_seconds),
+            batch_rows=dict(counters.batch_rows),
+            padding=dict(counters.padding),
+            units=dict(counters.units),
+            finished=dict(counters.finished),
+            audio_seconds=counters.samples / runner.sample_rate,
+            out_of_memory=counters.out_of_memory,
+            failed_batches=counters.failed_batches,
+            device_memory=runner.device_memory(),
+        )

@@ -13,6 +13,7 @@ from model.errors import ConfigError
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 5.0  # how long a writer waits for another one
+_CHECKPOINT_PAGES = 8000  # 32 MB: the words of one fingerprint lie on pages all over a large index
 ATTEMPTS, PAUSE_SECONDS = 4, 0.05  # to make the tables, where several processes start together
 
 _tables = sql.MetaData()
@@ -72,6 +73,7 @@ def _make_durable(connection: Any, _: object) -> None:
     """SQLite: readers and a writer do not wait for each other, and a row that was answered survives a power cut."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
 
 def make_tables(engine: Engine) -> None:

@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model.audiolm import GenerationSettings
-from service.answers import LiveAnswer, whole_answer
+from service.answers import open_answer, whole_answer
 from service.audio import Prompt, decode_upload
 from service.disconnect import until_disconnect
 from service.encoding import Samples
@@ -96,20 +97,12 @@ class Pipeline:
                 self.worker.admit(parameters.seconds, parameters.num_continuations, deadline=deadline)
             )
             async with until_disconnect(request.receive):
-                prompt = await self._on_audio_thread(
-                    decode_upload,
-                    upload.audio,
-                    keep_seconds=self.max_prompt_seconds,
-                    max_seconds=self.max_upload_seconds,
-                )
-                timings.mark("read")
-                self.metrics.prompt_audio.observe(prompt.seconds)
                 settings = _settings(parameters)
-                generations, parent = await self._on_audio_thread(
-                    self._begin, prompt, upload.audio.getvalue(), parameters, settings, form
+                prompt, generations, parent = await self._on_audio_thread(
+                    self._begin, upload.audio, parameters, settings, form, timings
                 )
                 upload.free()
-                timings.mark("begin")
+                self.metrics.prompt_audio.observe(prompt.seconds)
                 tickets = self._submit(place, prompt, settings, request.state.request_id, deadline)
                 if form.stream:
                     return await self._stream(
@@ -144,15 +137,19 @@ class Pipeline:
 
     def _begin(
         self,
-        prompt: Prompt,
-        clip: bytes,
+        clip: BytesIO,
         parameters: ContinueParameters,
         settings: GenerationSettings,
         form: Form,
-    ) -> tuple[list[Generation], bytes | None]:
-        """A generation for each continuation, and what they keep of the uploaded `clip`.
+        timings: Timings,
+    ) -> tuple[Prompt, list[Generation], bytes | None]:
+        """The decoded `clip`, a generation for each continuation, and what they keep of the clip's file.
 
-        Raises ProvenanceUnavailable."""
+        Raises UnsupportedMedia, TooLarge, AudioError, ProvenanceUnavailable."""
+        prompt = decode_upload(
+            clip, keep_seconds=self.max_prompt_seconds, max_seconds=self.max_upload_seconds
+        )
+        timings.mark("read")
         card = self.worker.engine.runner.card
         origins = [
             Origin(
@@ -167,7 +164,9 @@ class Pipeline:
             for i in range(parameters.num_continuations)
         ]
         generations = [self.provenance.begin(origin, self.metrics.count_layer) for origin in origins]
-        return generations, None if form.stream else self.provenance.describe_parent(clip, form.format)
+        parent = None if form.stream else self.provenance.describe_parent(clip.getvalue(), form.format)
+        timings.mark("begin")
+        return prompt, generations, parent
 
     def _submit(
         self, place: Place, prompt: Prompt, settings: GenerationSettings, request_id: str, deadline: float
@@ -191,20 +190,16 @@ class Pipeline:
             chunks = aiter(ticket)
             first = await anext(chunks)
             timings.mark("first_audio")
-            await self._on_audio_thread(generation.open)
+            lead, num_samples = _lead(prompt, parameters), self._new_samples(parameters)
+            answer, begun = await self._on_audio_thread(
+                open_answer, generation, lead, num_samples, form.format, prompt.bit_depth, first
+            )
         except BaseException:
             held.close()
             raise
-        answer = LiveAnswer(
-            generation,
-            _lead(prompt, parameters),
-            self._new_samples(parameters),
-            form.format,
-            prompt.bit_depth,
-        )
 
         async def body() -> AsyncIterator[bytes]:
-            yield await self._on_audio_thread(answer.piece, first)
+            yield begun
             async for chunk in chunks:
                 yield await self._on_audio_thread(answer.piece, chunk)
             result = await ticket.result()

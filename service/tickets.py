@@ -1,15 +1,14 @@
 """What a caller holds of work in the engine: a `Ticket` for a continuation, a `WindowTicket` for a job of windows.
 
 The engine thread calls a ticket's `chunk` and `end`; the event loop that made the ticket sees the effect. Whoever
-iterates or awaits gets every chunk and then the end, exactly once each. The loop is woken once for all that has come
-since it last looked, and whoever waits for the end alone is woken by nothing else.
+iterates or awaits gets every chunk and then the end, exactly once each. The loop is woken for chunks only while
+somebody waits for one, once for all that come until then: an answer that is sent whole costs it a single wake.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -71,9 +70,6 @@ class _Open:
     def __init__(self, poke: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._poke = poke
-        self._news: deque[Callable[[], None]] = deque()
-        self._told = False  # the loop will look at the news
-        self._changed = asyncio.Event()
         self._ended = asyncio.Event()
         self._reason: Reason | None = None
         self._error: Exception | None = None
@@ -102,17 +98,8 @@ class _Open:
         self._ended.set()
 
     def _tell(self, news: Callable[[], None]) -> None:
-        self._news.append(news)
-        if not self._told and not self._loop.is_closed():
-            self._told = True
-            self._loop.call_soon_threadsafe(self._look)
-
-    def _look(self) -> None:
-        self._told = False  # before the last look, so that what comes during it is not missed
-        while self._news:
-            self._news.popleft()()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(news)
 
     async def _wait_for_end(self) -> None:
         await self._ended.wait()
@@ -130,8 +117,9 @@ class Ticket(_Open):
 
     def __init__(self, poke: Callable[[], None]) -> None:
         super().__init__(poke)
-        self._chunks: list[Sound] = []
-        self._arrivals: list[tuple[float, int]] = []
+        self._chunks: list[tuple[Sound, float]] = []  # and seconds from submission; the engine appends
+        self._awaited = False  # the engine thread is to tell of the next chunk
+        self._changed = asyncio.Event()
 
     @property
     def seed(self) -> int:
@@ -148,12 +136,14 @@ class Ticket(_Open):
 
     def chunk(self, samples: Sound) -> None:
         """Sink: called on the engine thread."""
-        arrived = time.monotonic() - self.task.submitted_at
-        self._tell(partial(self._on_chunk, samples, arrived))
+        self._chunks.append((samples, time.monotonic() - self.task.submitted_at))
+        if self._awaited:
+            self._awaited = False
+            self._tell(self._changed.set)
 
-    def _on_chunk(self, samples: Sound, arrived: float) -> None:
-        self._chunks.append(samples)
-        self._arrivals.append((arrived, len(samples)))
+    def _on_end(self, reason: Reason, error: Exception | None, results: list[Any]) -> None:
+        super()._on_end(reason, error, results)
+        self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[Sound]:
         """Chunks of new samples `float32 [n]`, in order. Raises what the request failed with."""
@@ -161,22 +151,25 @@ class Ticket(_Open):
         while True:
             while given < len(self._chunks):
                 given += 1
-                yield self._chunks[given - 1]
+                yield self._chunks[given - 1][0]
             if self.done:
                 self._raise_error()
                 return
-            await self._changed.wait()
+            self._changed.clear()
+            self._awaited = True
+            if given == len(self._chunks):  # none came before the engine thread knew
+                await self._changed.wait()
 
     async def result(self) -> EngineResult:
         """Wait for the end. Raises what the request failed with."""
         await self._wait_for_end()
-        assert self._arrivals
+        assert self._chunks
         return EngineResult(
-            waveform=np.concatenate(self._chunks),
+            waveform=np.concatenate([samples for samples, _ in self._chunks]),
             seed=self.seed,
             prompt_seconds=self.task.plan.prompt_seconds,
             stage_seconds=self.stage_seconds,
-            arrivals=tuple(self._arrivals),
+            arrivals=tuple((arrived, len(samples)) for samples, arrived in self._chunks),
         )
 
 

@@ -169,26 +169,7 @@ class Worker:
         return [ticket for place in self._places for ticket in place.open_tickets]
 
     def gauges(self) -> Gauges:
-        engine = self.engine
-        counters = engine.counters
-        return Gauges(
-            waiting=engine.scheduler.num_waiting,
-            running=engine.scheduler.num_running,
-            slots=engine.runner.slots,
-            slots_used=engine.runner.slots - len(engine.scheduler.free_slots),
-            backlog_seconds=self.backlog_seconds,
-            heartbeat_age=self.heartbeat_age,
-            row_budget=engine.budget.fraction,
-            step_seconds=dict(counters.step_seconds),
-            batch_rows=dict(counters.batch_rows),
-            padding=dict(counters.padding),
-            units=dict(counters.units),
-            finished=dict(counters.finished),
-            audio_seconds=counters.samples / engine.runner.sample_rate,
-            out_of_memory=counters.out_of_memory,
-            failed_batches=counters.failed_batches,
-            device_memory=engine.runner.device_memory(),
-        )
+        return Gauges.of(self.engine, backlog_seconds=self.backlog_seconds, heartbeat_age=self.heartbeat_age)
 
     # for places and tickets
 

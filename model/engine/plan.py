@@ -123,15 +123,17 @@ class Plan:
         coarse = self.coarse.next_work(COARSE, done[COARSE], self._frames_for_coarse(done[SEMANTIC]))
         if coarse is not None:
             yield coarse
+        awaited = done[DECODE] == 0
         at, level = divmod(done[FINE], self.levels)
         if at < len(self.fine) and self.fine[at].stop <= self.coarse.frames_after(done[COARSE]):
             window = self.fine[at]
-            yield Work(FINE, (window.history, window.frames, level), self.levels - level, size=window.frames)
+            shape = (window.history, window.frames, level)
+            yield Work(FINE, shape, self.levels - level, size=window.frames, awaited=awaited)
         if done[DECODE] < len(self.cuts):
             cut = self.cuts[done[DECODE]]
             if at == len(self.fine) or cut.last <= self.fine[at].known:
                 shape = (cut.start - cut.first, cut.end - cut.start, cut.last - cut.end)
-                yield Work(DECODE, shape, size=cut.last - cut.first)
+                yield Work(DECODE, shape, size=cut.last - cut.first, awaited=awaited)
 
     def _frames_for_coarse(self, semantic_done: int) -> int:
         if semantic_done == self.semantic.units:

@@ -2,9 +2,10 @@
 
 Decisions held here: waiting sequences leave a heap in the order (priority, deadline, arrival), except that whoever
 waited `aging_seconds` goes first; a sequence keeps one slot from admission to its end; later stages run before earlier
-ones (sound leaves sooner, memory stays low) until an earlier stage was passed over `patience` times; a stage waits for
-tasks that only its feeders hold back, because one more row costs little; a kind of job with a share gets that part of
-the time while it has work; windowed stages may linger a moment for company while other work is at hand.
+ones (sound leaves sooner, memory stays low) until an earlier stage was passed over `patience` times; windows that
+somebody waits for to hear anything go before all of that, and before others' later windows; a stage waits for tasks
+that only its feeders hold back, because one more row costs little; a kind of job with a share gets that part of the
+time while it has work; windowed stages may linger a moment for company while other work is at hand.
 Knows no tensors, no tokens and no clock but the one it is given.
 """
 
@@ -57,6 +58,12 @@ _Order = tuple[int, float, int]
 
 def _order(task: Task) -> _Order:
     return task.priority, task.deadline, task.arrival
+
+
+def _rank(entry: tuple[Task, Work]) -> tuple[bool, bool, _Order]:
+    """Of tasks that are ready in one stage."""
+    task, work = entry
+    return not work.opens, not work.awaited, _order(task)
 
 
 class Scheduler:
@@ -174,7 +181,7 @@ class Scheduler:
         rows = self.stages[stage].max_rows
         if max_rows is not None:
             rows = max(1, min(rows, max_rows(stage)))
-        works = sorted(ready[stage], key=lambda entry: (not entry[1].opens, _order(entry[0])))
+        works = sorted(ready[stage], key=_rank)
         first = works[0][1]
         if first.opens:
             rows = 1  # a prefill is bound by arithmetic: company would gain nothing and delay everyone
@@ -225,12 +232,15 @@ class Scheduler:
         if owed:
             return max(owed, key=lambda stage: self._credit[stage])
         in_turn = [stage for stage in reversed(self.stages) if stage in ready and stage not in shared]
+        for stage in in_turn:
+            if any(work.awaited for _, work in ready[stage]) and not self._lingers(stage, ready):
+                return stage
         held = {stage for stage in in_turn if self._is_fed(stage, ready)}
         for stage in reversed(in_turn):
             if stage not in held and self._passed_over[stage] >= self.patience:
                 return stage
         for stage in in_turn:
-            if stage not in held and not self._lingers(stage, len(ready[stage]), alone=len(ready) == 1):
+            if stage not in held and not self._lingers(stage, ready):
                 return stage
         leftovers: Iterable[str] = in_turn or shared
         return next(iter(leftovers), None)
@@ -242,8 +252,8 @@ class Scheduler:
         feeders = [feeder for feeder in self.stages[stage].fed_by if feeder in ready]
         return any(task.arrival not in here for feeder in feeders for task, _ in ready[feeder])
 
-    def _lingers(self, stage: str, rows: int, *, alone: bool) -> bool:
+    def _lingers(self, stage: str, ready: Mapping[str, list[tuple[Task, Work]]]) -> bool:
         limits = self.stages[stage]
-        if alone or rows >= limits.max_rows:
+        if len(ready) == 1 or len(ready[stage]) >= limits.max_rows:
             return False
         return self._clock() - self._ready_since[stage] < limits.linger_seconds

@@ -13,13 +13,15 @@ class Work:
     """What one task could do next in one stage. Works of equal stage and shape may share a batch.
 
     `steps` is how many units it could do without any other stage; `opens` marks a prefill, which goes before steps;
-    `size` is what a unit costs compared with others of its kind (frames of a window, say)."""
+    `size` is what a unit costs compared with others of its kind (frames of a window, say); `awaited` marks a window
+    without which somebody has heard nothing yet."""
 
     stage: str
     shape: Hashable
     steps: int = 1
     opens: bool = False
     size: int = 1
+    awaited: bool = False
 
     @property
     def kind(self) -> str:

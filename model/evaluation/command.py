@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ConfigError
+from model.evaluation.inputs import load_inputs, parser_with_inputs, write
 
 EXAMPLES = """\
 examples:
@@ -28,21 +29,7 @@ Needs the packages of the extra "evaluate"; opus-tools, espeak-ng, flite and flu
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="audiolm evaluate",
-        description="Measure a bundle on held-out recordings.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the bundle that ships")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="corpus with a manifest.csv; repeatable",
-    )
+    parser = parser_with_inputs("audiolm evaluate", "Measure a bundle on held-out recordings.", EXAMPLES)
     parser.add_argument(
         "--only", metavar="SECTION[,SECTION]", help="codec, tokens, lm, words, continuation (default: all)"
     )
@@ -51,7 +38,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="prompts of speech (default: 24)")
     parser.add_argument("--seed", type=int, default=0, help="which clips, and what is sampled (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--html", type=Path, metavar="FILE", help="a report with players and spectrograms")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every number")
     parser.add_argument(
@@ -70,8 +56,6 @@ def main(argv: Sequence[str]) -> int:
     if args.clips < 1:
         raise ConfigError(f"--clips is {args.clips}; it must be at least 1")
 
-    from model.audiolm import AudioLM
-    from model.evaluation.clips import read_recordings
     from model.evaluation.report import Example, render_report
     from model.evaluation.suite import SECTIONS, Plan, Subject, evaluate
     from model.evaluation.summary import tables
@@ -82,8 +66,7 @@ def main(argv: Sequence[str]) -> int:
     if unknown:
         raise ConfigError(f"--only names {unknown[0]!r}, which is none of {', '.join(SECTIONS)}")
     started = time.perf_counter()
-    recordings = [recording for folder in args.data for recording in read_recordings(folder)]
-    audiolm = AudioLM.load(args.bundle, device=args.device)
+    audiolm, recordings = load_inputs(args)
 
     def report(step: str) -> None:
         print(f"[{time.perf_counter() - started:4.0f} s] {step}", file=sys.stderr)
@@ -129,13 +112,3 @@ def processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that appears complete or not at all. Raises ConfigError when it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from model.errors import ConfigError
+from model.evaluation.inputs import load_inputs, parser_with_inputs, write
 
 EXAMPLES = """\
 examples:
@@ -28,20 +29,10 @@ Needs the packages of the extra "evaluate"; AAC needs ffmpeg. Several runs may g
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="audiolm evaluate provenance",
-        description="Measure how well this system knows its own sound after something happened to it.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="default: the bundle that ships")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="DIR",
-        help="corpus with a manifest.csv; repeatable",
+    parser = parser_with_inputs(
+        "audiolm evaluate provenance",
+        "Measure how well this system knows its own sound after something happened to it.",
+        EXAMPLES,
     )
     parser.add_argument(
         "--clips",
@@ -69,7 +60,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="which clips, and every random choice (default: 0)"
     )
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
     parser.add_argument("--out", type=Path, metavar="FILE", help="every number, as JSON")
     return parser
 
@@ -102,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     for table in provenance_tables(results):
         print(table.markdown())
     if args.out is not None:
-        args.out.write_text(json.dumps(results, indent=1) + "\n")
+        write(args.out, json.dumps(results, indent=1) + "\n")
     return 0
 
 
@@ -118,15 +108,12 @@ def _durations(text: str) -> list[float]:
 
 def measure(args: argparse.Namespace, durations: Sequence[float], tick: Any) -> dict[str, Any]:
     """Everything the tables show."""
-    from model.audiolm import AudioLM
     from model.distortions.registry import Material, distortions
     from model.evaluation import provenance
-    from model.evaluation.clips import read_recordings
     from model.evaluation.provenance_material import gather, pieces
     from model.watermark import WatermarkKey
 
-    recordings = [recording for folder in args.data for recording in read_recordings(folder)]
-    model = AudioLM.load(args.bundle, device=args.device)
+    model, recordings = load_inputs(args)
     longest = max(5.0, *durations)
     sounds = gather(
         model, recordings, clips=args.clips, seconds=longest, seed=args.seed, kept=args.generated, tick=tick

@@ -20,6 +20,7 @@ _SHADE = 0.3  # strength goes with (energy of the band / mean energy of the band
 _WEAKEST, _STRONGEST = 0.3, 2.5  # times STRENGTH
 _FADE = HOP
 _BLOCK = CHIP_FRAMES  # frames worked on at a time
+_MOST_BLOCKS = 16  # worked on together: few calls, and all of it in the processor's cache
 _SILENCE = 1e-12  # energy
 
 Floats = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ class Embedder:
         self._waiting = np.zeros(LEAD, np.float32)  # samples that are not in a finished block
         self._plain = np.zeros(0, np.float32)  # samples that have not come back yet
         self._added = np.zeros(0, np.float32)  # what is added to them, as far as it is final
-        self._tail = np.zeros(LEAD, np.float32)  # of the last frames, not final yet
+        self._tail = np.zeros((LEAD // HOP, HOP), np.float32)  # of the last frames, not final yet
         self._lead = LEAD
         self._frame = 0
         self._begun = 0  # samples of the fade-in that are done
@@ -64,43 +65,49 @@ class Embedder:
 
     def _work(self) -> None:
         """Turn all complete blocks of waiting samples into added ones."""
-        size = (_BLOCK - 1) * HOP + FRAME
-        done, position = [self._added], 0
-        while position + size <= len(self._waiting):
-            done.append(self._block(self._waiting[position : position + size]))
-            position += _BLOCK * HOP
-        self._waiting = self._waiting[position:]
+        hop, overlap = _BLOCK * HOP, FRAME - HOP
+        ready = max(0, len(self._waiting) - overlap) // hop * hop
+        done = [self._added]
+        for start in range(0, ready, _MOST_BLOCKS * hop):
+            stop = min(ready, start + _MOST_BLOCKS * hop)
+            done.append(self._blocks(self._waiting[start : stop + overlap]))
+        self._waiting = self._waiting[ready:]
         self._added = np.concatenate(done)
 
-    def _block(self, samples: Floats) -> Floats:
-        """The 768 samples of the mark that become final with these six frames."""
+    def _blocks(self, samples: Floats) -> Floats:
+        """The samples of the mark that become final with the frames of `samples`, F of them. No frame looks at
+        another, and they are added up in their order: the same bits however many come at once."""
         frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * window()
-        spectrum = np.fft.rfft(frames, axis=1)  # (6, 257)
-        decibels = self._decibels(spectrum)
+        spectrum = np.fft.rfft(frames, axis=1)  # (F, 257)
         first, last = first_bins()[0], first_bins()[-1]
         change = np.zeros_like(spectrum)
-        change[:, first:last] = spectrum[:, first:last] * (10 ** (decibels / 20) - 1)
+        change[:, first:last] = spectrum[:, first:last] * np.repeat(
+            self._gains(spectrum), np.diff(first_bins()), axis=1
+        )
         parts = np.fft.irfft(change, axis=1).astype(np.float32) * (window() / 2)
-        total = np.zeros((_BLOCK - 1) * HOP + FRAME, np.float32)
-        total[:LEAD] = self._tail
-        for i, part in enumerate(parts):
-            total[i * HOP : i * HOP + FRAME] += part
-        self._tail = total[_BLOCK * HOP :]
-        self._frame += _BLOCK
-        final = total[self._lead : _BLOCK * HOP]
+        count = len(parts)
+        total = np.zeros((count + LEAD // HOP, HOP), np.float32)  # 128 samples a row
+        total[: LEAD // HOP] = self._tail
+        for row in reversed(range(FRAME // HOP)):
+            total[row : row + count] += parts[:, row * HOP : (row + 1) * HOP]
+        self._tail = total[count:].copy()
+        self._frame += count
+        final = total[:count].ravel()[self._lead :]
         self._lead = 0
         return final
 
-    def _decibels(self, spectrum: npt.NDArray[np.complexfloating]) -> Floats:
-        """[6, bins of the bands]"""
-        rows = np.arange(self._frame, self._frame + _BLOCK) % len(self._course)
+    def _gains(self, spectrum: npt.NDArray[np.complexfloating]) -> Floats:
+        """[F, 24]: what part of each band is added to it, or taken away."""
+        rows = np.arange(self._frame, self._frame + len(spectrum)) % len(self._course)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         energy = (
             np.add.reduceat(power[:, : first_bins()[-1]], first_bins()[:-1], axis=1) + _SILENCE
-        )  # (6, 24)
+        )  # (F, 24)
         relative = energy / energy.mean(axis=1, keepdims=True)
         strength = STRENGTH * np.clip(relative**-_SHADE, _WEAKEST, _STRONGEST)
-        return np.repeat(self._course[rows] * strength, np.diff(first_bins()), axis=1).astype(np.float32)
+        decibels = (self._course[rows] * strength).astype(np.float32)
+        gains: Floats = 10 ** (decibels / 20) - 1
+        return gains
 
     def _release(self, count: int) -> Floats:
         plain, added = self._plain[:count], self._added[:count]

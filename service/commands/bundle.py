@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from service.commands import Subparsers, add_command
 
@@ -73,9 +75,24 @@ def run_inspect(args: argparse.Namespace) -> int:
         size = sum(file.bytes for file in part.files)
         print(f"\n{name}: {part.kind.name}, {size / 2**20:.1f} MiB in {len(part.files)} file(s)")
         print("  " + ", ".join(f"{key} {value}" for key, value in part.config.to_dict().items()))
-    for key, value in info.training.items():
-        print(f"\n{key}: {value}")
+    print("\n" + "\n".join(describe_training(info.training)))
     return 0
+
+
+def describe_training(training: Mapping[str, Any]) -> Iterator[str]:
+    """Lines: hours per kind of sound and licence, and each part's training. Every source is in bundle.json."""
+    hours: dict[tuple[str, str], float] = {}
+    data = training.get("data")
+    for row in data if isinstance(data, list) else ():
+        key = row["kind"], row["licence"]
+        hours[key] = hours.get(key, 0.0) + row["hours"]
+    yield "trained on (every source is in bundle.json):" if hours else f"trained on: {data or 'not said'}"
+    for (kind, licence), total in sorted(hours.items(), key=lambda item: -item[1]):
+        yield f"  {total:6.2f} h  {kind:7} {licence}"
+    for part, report in training.get("reports", {}).items():
+        failed = [check["name"] for check in report["checks"] if not check["passed"]]
+        verdict = f"FAILED: {', '.join(failed)}" if failed else "checks passed"
+        yield f"  {part}: {report['steps']} steps, {report['seconds'] / 60:.0f} min, {verdict}"
 
 
 def run_verify(args: argparse.Namespace) -> int:

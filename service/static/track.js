@@ -41,7 +41,10 @@ export class Track {
   #plugins;
   #drawnAt = -Infinity;
   #pending = 0;
+  #open = false; // is there room to draw, or is the view closed
   #recolor = () => this.#build();
+  // The waveform library draws anew 100 ms after a change of width, but not if it is told to draw in between.
+  #opened = new ResizeObserver(() => this.container.clientWidth > 0 !== this.#open && this.#draw());
 
   /** Draw `samples` into `container`; those from `seam` on were made. `plugins()` makes more for the waveform. */
   constructor(container, samples, { seam = samples.length, player, plugins = () => [] }) {
@@ -52,6 +55,7 @@ export class Track {
     this.#player = player;
     this.#plugins = plugins;
     this.#build();
+    this.#opened.observe(container);
     document.addEventListener("themechange", this.#recolor);
   }
 
@@ -77,6 +81,7 @@ export class Track {
 
   destroy() {
     clearTimeout(this.#pending);
+    this.#opened.disconnect();
     document.removeEventListener("themechange", this.#recolor);
     this.wave.destroy();
   }
@@ -99,6 +104,8 @@ export class Track {
   }
 
   #draw() {
+    this.#open = this.container.clientWidth > 0;
+    if (!this.#open) return;
     this.#drawnAt = performance.now();
     Object.assign(this.wave.options, this.#colors());
     this.wave.load("", [this.#samples], this.#samples.length / RATE);

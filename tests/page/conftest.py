@@ -39,13 +39,17 @@ CHROMIUM_FLAGS = [
 
 
 class Service:
-    """A running tests.page.server. `url`; `said(text)` waits until it says a line that begins so."""
+    """A running tests.page.server. `url`; `said(text)` waits until it says a line that begins so; `go_on()` lets a
+    continuation of HELD_SEED go on, which waits after its first second."""
 
     def __init__(self, **options: Any) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.page.server"])
         self._words, words = context.Pipe(duplex=False)
-        self._process = context.Process(target=_serve, args=(words, options), daemon=True)
+        self._held = context.Semaphore(0)
+        self._process = context.Process(
+            target=_serve, args=(words, {**options, "go_on": self._held}), daemon=True
+        )
         self._process.start()
         self.url = self.said("http", START_SECONDS)
 
@@ -56,6 +60,9 @@ class Service:
             if line.startswith(text):
                 return line
         raise AssertionError(f"the service did not say {text!r}")
+
+    def go_on(self) -> None:
+        self._held.release()
 
     def close(self) -> None:
         self._process.terminate()

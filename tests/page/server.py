@@ -3,8 +3,8 @@
     python -m tests.page.server --step-seconds 0.1
 
 Says its address once it listens. It needs no weights, passes through every stage, and continues any clip with a tune
-that depends on the seed; one seed fails in the middle. Then it says how each continuation ended, so that a test can
-see what became of it.
+that depends on the seed; one seed fails in the middle, and one waits there until a test says go on. Then it says how
+each continuation ended, so that a test can see what became of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from service.app import create_app
 from service.layers import build_provenance
 from service.server import run
 from service.settings import Settings
-from tests.page.music import FAILING_SEED, RATE, tune
+from tests.page.music import FAILING_SEED, HELD_SEED, RATE, tune
 from tests.service.fakes import DETECT, FakeDetector, FakeRunner, fake_worker
 
 CUT_SAMPLES = 8_000
+MIDDLE = 2  # cuts
+LONGEST_HOLD_SECONDS = 120.0
 Say = Callable[[str], None]
 
 
@@ -63,13 +66,21 @@ class StagedPlan:
 
 
 class MusicalRunner(FakeRunner):
-    """Every batch takes `step_seconds`."""
+    """Every batch takes `step_seconds`; HELD_SEED waits in its middle for `go_on`."""
 
     max_prompt_seconds = 10.0
 
-    def __init__(self, step_seconds: float, slots: int, say: Say, detector: FakeDetector | None) -> None:
+    def __init__(
+        self,
+        step_seconds: float,
+        slots: int,
+        say: Say,
+        detector: FakeDetector | None,
+        go_on: Semaphore | None,
+    ) -> None:
         super().__init__(slots=slots, detector=detector)
         self.say = say
+        self.go_on = go_on
         self.step_seconds = step_seconds
         self.card = {
             "name": "music box",
@@ -90,12 +101,14 @@ class MusicalRunner(FakeRunner):
     def leave(self, task: Task) -> None:
         self.say(f"{task.reason} {task.id}")
 
-    @staticmethod
-    def _played(stage: str, task: Task) -> Any:
+    def _played(self, stage: str, task: Task) -> Any:
         assert isinstance(task, Sequence)
-        if task.seed == FAILING_SEED and task.done[DECODE] == 2:
+        in_the_middle = stage == DECODE and task.done[DECODE] == MIDDLE
+        if task.seed == FAILING_SEED and in_the_middle:
             time.sleep(2.0)  # a browser forgets what it has not read when the connection breaks off
             raise RuntimeError("this seed fails")
+        if task.seed == HELD_SEED and in_the_middle and self.go_on is not None:
+            assert self.go_on.acquire(timeout=LONGEST_HOLD_SECONDS), "the test never said go on"
         if stage == ENCODE:
             return "encoded"
         if stage != DECODE:
@@ -112,11 +125,14 @@ def serve(
     slots: int = 4,
     max_queue_size: int = 64,
     data_dir: Path | None = None,
+    go_on: Semaphore | None = None,
 ) -> int:
-    """Serve until told to end. With a `data_dir` answers are marked, recorded and signed as in production, and a
-    detector listens that takes no music for its own."""
+    """Serve until told to end. HELD_SEED goes on each time `go_on` is released. With a `data_dir` answers are marked,
+    recorded and signed as in production, and a detector listens that takes no music for its own."""
     detector = None if data_dir is None else FakeDetector()
-    worker = fake_worker(MusicalRunner(step_seconds, slots, say, detector), max_queue_size=max_queue_size)
+    worker = fake_worker(
+        MusicalRunner(step_seconds, slots, say, detector, go_on), max_queue_size=max_queue_size
+    )
     provenance = None if data_dir is None else build_provenance(Settings(data_dir=data_dir))
     return run(
         create_app(Settings(), worker, provenance=provenance),

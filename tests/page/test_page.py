@@ -124,7 +124,7 @@ async def test_progress_tells_the_place_in_the_queue_and_the_stages() -> None:
             requests.append(ask(name))
             while (await progress(name))["state"] == "unknown":
                 await asyncio.sleep(0.01)
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await asyncio.to_thread(gate.reached.wait, 60)
         assert await progress("first") == {
             "state": "running",
             "place": 0,
@@ -142,7 +142,7 @@ async def test_progress_of_a_clip_that_is_checked() -> None:
     async with serving(FakeRunner(before=gate, detector=FakeDetector())) as client:
         headers = {"X-Request-ID": "checked"}
         request = asyncio.create_task(client.post("/detect", content=clip(), headers=headers))
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await asyncio.to_thread(gate.reached.wait, 60)
         answer = (await client.get("/v1/progress/checked")).json()
         assert answer == {"state": "running", "place": 0, "stages": {"detect": 0.0}}
         gate.open()

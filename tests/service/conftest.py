@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from service.app import create_app
+from service.layers import build_provenance
 from service.provenance import Provenance
 from service.settings import Settings
 from service.worker import Worker
@@ -35,6 +36,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in [name for name in os.environ if name.startswith("AUDIOLM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AUDIOLM_DATA_DIR", str(tmp_path / "data"))  # not the home of whoever runs the tests
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    """Every layer, real, in a data folder of this test's own."""
+    return build_provenance(Settings())
 
 
 @asynccontextmanager

@@ -146,10 +146,12 @@ class FakeRunner:
         return isinstance(error, ConnectionError)
 
 
-def fake_worker(runner: FakeRunner | None = None, **kwargs: Any) -> Worker:
-    """A worker around `runner`, not started."""
+def fake_worker(
+    runner: FakeRunner | None = None, *, clock: Callable[[], float] = time.monotonic, **kwargs: Any
+) -> Worker:
+    """A worker around `runner`, not started. `clock` is what the engine measures batches with."""
     runner = runner or FakeRunner()
-    return Worker(lambda: Engine(runner, time.monotonic), **kwargs)
+    return Worker(lambda: Engine(runner, clock), **kwargs)
 
 
 class Gate:
@@ -171,7 +173,7 @@ class Gate:
             self.skip -= 1
             return
         self.reached.set()
-        assert self._open.wait(20), "the test never opened the gate"
+        assert self._open.wait(60), "the test never opened the gate"
 
 
 def pause(seconds: float) -> Callable[[Batch], None]:

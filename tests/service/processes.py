@@ -24,7 +24,7 @@ class Process:
     def __init__(self, process: Any, port: int) -> None:
         self.process = process
         self.port = port
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
 
     def terminate(self) -> None:
         os.kill(self.process.pid, signal.SIGTERM)
@@ -34,7 +34,7 @@ class Process:
         os.kill(self.process.pid, signal.SIGKILL)
 
     def exit_status(self) -> int | None:
-        self.process.join(10)
+        self.process.join(60)
         status: int | None = self.process.exitcode
         return status
 
@@ -58,14 +58,14 @@ class Process:
                 return float(line.rsplit(" ", 1)[1])
         return 0.0
 
-    def wait_until(self, what: Callable[[], bool], seconds: float = 10) -> None:
+    def wait_until(self, what: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self.http.get("/metrics").text
             time.sleep(0.02)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def send_headers_of(self, body_bytes: int, query: str = "") -> socket.socket:
         """A connection that has announced a body and not sent it."""

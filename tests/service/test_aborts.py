@@ -22,10 +22,12 @@ pytestmark = pytest.mark.anyio
 BODY = clip(0.6)
 REQUESTS = 400
 AT_ONCE = 8
+LONGEST_WAIT = 0.04  # seconds, in which the engine makes a third of what was asked for
 
 
-async def leave(app: FastAPI, after: float, *, stream: bool) -> int:
-    """Send a request and disconnect `after` seconds. Returns the status that was sent, 0 for none."""
+async def leave(app: FastAPI, runner: FakeRunner, name: str, after: float, *, stream: bool) -> int:
+    """Send a request and disconnect `after` seconds; three in four when the engine has begun with it. Returns the
+    status that was sent, 0 for none."""
     status = 0
     messages = [{"type": "http.request", "body": BODY[:9_000], "more_body": True}]
     if after > 0.002:  # else the caller leaves in the middle of the upload
@@ -34,6 +36,8 @@ async def leave(app: FastAPI, after: float, *, stream: bool) -> int:
     async def receive() -> dict[str, Any]:
         if messages:
             return messages.pop(0)
+        while after > LONGEST_WAIT / 4 and name not in runner.running:
+            await asyncio.sleep(0.001)
         await asyncio.sleep(after)
         return {"type": "http.disconnect"}
 
@@ -42,7 +46,7 @@ async def leave(app: FastAPI, after: float, *, stream: bool) -> int:
         status = message.get("status", status)
 
     query = f"seconds=30&stream={str(stream).lower()}".encode()
-    headers = [(b"content-type", b"audio/wav"), (b"host", b"x")]
+    headers = [(b"content-type", b"audio/wav"), (b"host", b"x"), (b"x-request-id", name.encode())]
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -73,11 +77,14 @@ async def test_callers_who_leave_leave_nothing_behind() -> None:
     async with app.router.lifespan_context(app):
         await worker.ready()
         before = alive(Sequence, Upload)
-        for _ in range(REQUESTS // AT_ONCE):
-            batch = [leave(app, rng.uniform(0, 0.04), stream=rng.random() < 0.5) for _ in range(AT_ONCE)]
+        for number in range(REQUESTS // AT_ONCE):
+            batch = [
+                leave(app, runner, f"{number}-{i}", rng.uniform(0, LONGEST_WAIT), stream=rng.random() < 0.5)
+                for i in range(AT_ONCE)
+            ]
             assert set(await asyncio.gather(*batch)) <= {0, 200, 499}
         assert worker.open_continuations == 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while runner.running or worker.gauges().running:
                 await asyncio.sleep(0.01)
         assert worker.gauges().finished["cancelled"] > REQUESTS // 4

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from service.cli import COMMANDS, main
+from service.commands.bundle import describe_training
 from tests.conftest import WriteClip, chord
 
 
@@ -191,6 +192,18 @@ def test_bundle_inspect_and_verify(
     assert "bundle.json" in capsys.readouterr().err
 
 
+def test_bundle_inspect_sums_up_the_training() -> None:
+    data = [
+        {"corpus": "a", "kind": "piano", "licence": "CC0", "source": f"piece {i}", "hours": 0.25}
+        for i in range(6)
+    ]
+    check = {"name": "codebook use", "passed": False}
+    reports = {"codec": {"steps": 12, "seconds": 120.0, "checks": [check]}}
+    shown = "\n".join(describe_training({"data": data, "reports": reports}))
+    assert "1.50 h  piano   CC0" in shown and "piece" not in shown
+    assert "codec: 12 steps, 2 min, FAILED: codebook use" in shown
+
+
 def test_help_teaches_and_needs_no_torch() -> None:
     code = "import sys, service.cli; service.cli.build_parser(); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -211,9 +224,11 @@ def test_help_teaches_and_needs_no_torch() -> None:
 def test_ctrl_c_exits_with_130(write_clip: WriteClip, tmp_path: Path, tiny_bundle: Path) -> None:
     clip = write_clip("clip.wav", chord(1, 8_000), 8_000)
     out = tmp_path / "out.wav"
+    # a shell starts what runs in its background with SIGINT ignored, and every child inherits that
+    heard = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     command = [sys.executable, "-u", "-m", "service.cli", "continue", str(clip), "-o", str(out)]
     with subprocess.Popen(
-        [*command, "--bundle", str(tiny_bundle), "--seconds", "3600"],
+        [sys.executable, "-c", heard, *command, "--bundle", str(tiny_bundle), "--seconds", "3600"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -222,7 +237,7 @@ def test_ctrl_c_exits_with_130(write_clip: WriteClip, tmp_path: Path, tiny_bundl
         assert process.stdout is not None and process.stderr is not None
         assert "resampled" in process.stdout.readline()  # the clip is read; the work begins
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(120) == 130
         assert process.stderr.read() == "audiolm: interrupted\n"
     assert not out.exists()
 

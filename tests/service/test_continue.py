@@ -206,8 +206,8 @@ async def test_full_queue_is_told_before_the_upload_is_read() -> None:
     gate = Gate()
     async with serving(FakeRunner(slots=1, before=gate), max_queue_size=2) as client:
         accepted = [asyncio.create_task(client.post("/continue?seed=1", content=clip())) for _ in range(2)]
-        await asyncio.to_thread(gate.reached.wait, 10)
-        async with asyncio.timeout(20):
+        await asyncio.to_thread(gate.reached.wait, 60)
+        async with asyncio.timeout(60):
             while client.worker.open_continuations < 2:  # type: ignore[attr-defined]
                 await asyncio.sleep(0.01)
         read = 0

@@ -51,7 +51,7 @@ def must_be_accepted(case: schemathesis.Case) -> bool:
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_as_described(case: schemathesis.Case, server: Process) -> None:
-    response = case.call(base_url=f"http://127.0.0.1:{server.port}", timeout=20)
+    response = case.call(base_url=f"http://127.0.0.1:{server.port}", timeout=60)
     excluded = [] if must_be_accepted(case) else [positive_data_acceptance]
     case.validate_response(response, excluded_checks=excluded)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import httpx
 import numpy as np
@@ -12,8 +11,18 @@ import pytest
 
 from model.engine.scheduler import Batch
 from service.provenance import Provenance
+from tests.model.engine.fakes import VirtualClock
 from tests.service.conftest import assert_problem, clip, serving
-from tests.service.fakes import DETECT, DETECT_SHARE, FakeDetector, FakeRunner, FakeWatermark, Gate
+from tests.service.fakes import (
+    DETECT,
+    DETECT_SHARE,
+    FakeDetector,
+    FakeRunner,
+    FakeWatermark,
+    Gate,
+    fake_worker,
+    pause,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -22,18 +31,23 @@ FLOOD = 6
 
 
 class Diary:
-    """The stage of every batch that ran, with the request that it was for; every batch takes equally long."""
+    """The stage of every batch that ran, with the request that it was for; every batch takes equally long by its
+    clock. None runs until `begin` is set."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[str, set[str]]] = []
+        self.clock = VirtualClock()
+        self.begin = threading.Event()
 
     def __call__(self, batch: Batch) -> None:
-        time.sleep(BATCH_SECONDS)
+        assert_set(self.begin)
+        self.clock.advance(BATCH_SECONDS)
         self.batches.append((batch.stage, {task.id for task in batch.tasks}))
 
     def while_it_ran(self, request_id: str) -> list[str]:
-        """Stages of the batches from the first to the last one of `request_id`."""
+        """Stages of the batches from the first to the last one of `request_id`, which is not the last of all."""
         own = [i for i, (_, ids) in enumerate(self.batches) if request_id in ids]
+        assert own[-1] < len(self.batches) - 1, "the flood was over too soon to tell"
         return [stage for stage, _ in self.batches[own[0] : own[-1] + 1]]
 
 
@@ -41,6 +55,21 @@ async def post(
     client: httpx.AsyncClient, url: str, seconds: float, request_id: str = "flood"
 ) -> httpx.Response:
     return await client.post(url, content=clip(seconds), headers={"X-Request-ID": request_id})
+
+
+async def flooded(
+    diary: Diary, slots: int, flood: tuple[str, float], one: tuple[str, float, str]
+) -> tuple[httpx.Response, list[httpx.Response]]:
+    """The answer to `one` beside FLOOD others, and theirs. The engine begins when all of them are in its hands."""
+    worker = fake_worker(FakeRunner(slots=slots, before=diary, detector=FakeDetector()), clock=diary.clock)
+    async with serving(worker=worker) as client:
+        others = [asyncio.create_task(post(client, *flood)) for _ in range(FLOOD)]
+        answer = asyncio.create_task(post(client, *one))
+        async with asyncio.timeout(60):
+            while len(worker.open_tickets) < FLOOD + 1:
+                await asyncio.sleep(0.01)
+        diary.begin.set()
+        return await answer, await asyncio.gather(*others)
 
 
 def shares(stages: list[str]) -> tuple[int, int]:
@@ -51,29 +80,17 @@ def shares(stages: list[str]) -> tuple[int, int]:
 
 async def test_a_flood_of_clips_to_examine_leaves_continuations_their_share() -> None:
     diary = Diary()
-    async with serving(FakeRunner(before=diary, detector=FakeDetector())) as client:
-        flood = [asyncio.create_task(post(client, "/detect", 20)) for _ in range(FLOOD)]
-        while client.worker.open_jobs(DETECT) < FLOOD or not diary.batches:  # type: ignore[attr-defined]
-            await asyncio.sleep(0.01)
-        answer = await post(client, "/continue?seconds=5", 1, "continuation")
-        assert not all(task.done() for task in flood), "the flood was over too soon to tell"
-        await asyncio.gather(*flood)
-    assert answer.status_code == 200
+    answer, others = await flooded(diary, 4, ("/detect", 20), ("/continue?seconds=5", 1, "continuation"))
+    assert {response.status_code for response in (answer, *others)} == {200}
     examining, continuing = shares(diary.while_it_ran("continuation"))
     assert continuing >= 20
     assert 0 < examining <= 2 * continuing * DETECT_SHARE / (1 - DETECT_SHARE)
-    assert all(task.result().status_code == 200 for task in flood)
 
 
 async def test_a_flood_of_continuations_leaves_clips_to_examine_their_share() -> None:
     diary = Diary()
-    async with serving(FakeRunner(slots=2, before=diary, detector=FakeDetector())) as client:
-        flood = [asyncio.create_task(post(client, "/continue?seconds=20", 1)) for _ in range(FLOOD)]
-        while client.worker.open_continuations < FLOOD or not diary.batches:  # type: ignore[attr-defined]
-            await asyncio.sleep(0.01)
-        answer = await post(client, "/detect", 8, "examination")
-        assert not all(task.done() for task in flood), "the flood was over too soon to tell"
-        await asyncio.gather(*flood)
+    answer, others = await flooded(diary, 2, ("/continue?seconds=20", 1), ("/detect", 8, "examination"))
+    assert {response.status_code for response in (answer, *others)} == {200}
     assert answer.json()["verdict"] == "no_evidence"
     examining, continuing = shares(diary.while_it_ran("examination"))
     assert examining == len(FakeDetector().windows_of(np.zeros(8 * 16_000, np.float32))[0])
@@ -87,9 +104,9 @@ async def test_each_has_a_queue_of_its_own(full: str) -> None:
     other = "/continue" if full == "/detect" else "/detect"
     async with serving(runner, max_queue_size=2, max_detections=2) as client:
         accepted = [asyncio.create_task(post(client, full, 1)) for _ in range(2)]
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await asyncio.to_thread(gate.reached.wait, 60)
         worker = client.worker  # type: ignore[attr-defined]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while max(worker.open_jobs(DETECT), worker.open_continuations) < 2:
                 await asyncio.sleep(0.01)
         assert_problem(await post(client, full, 1), 429, "overloaded")
@@ -113,23 +130,25 @@ async def test_long_searches_for_the_watermark_hold_up_no_continuation() -> None
 
 
 def assert_set(event: threading.Event) -> None:
-    assert event.wait(20), "the test never let go"
+    assert event.wait(60), "the test never let go"
 
 
 async def test_a_long_wait_of_the_one_is_none_of_the_other() -> None:
     """Minutes of sound to examine are no reason to turn a continuation away."""
     gate = Gate(DETECT, skip=10)
 
+    takes = pause(0.005)
+
     def before(batch: Batch) -> None:
-        time.sleep(0.005)
+        takes(batch)
         gate(batch)
 
     async with serving(FakeRunner(before=before, detector=FakeDetector())) as client:
         worker = client.worker  # type: ignore[attr-defined]
         assert (await post(client, "/detect", 4)).status_code == 200  # now it knows what a window takes
         examinations = [asyncio.create_task(post(client, "/detect", 60)) for _ in range(2)]
-        await asyncio.to_thread(gate.reached.wait, 20)
-        async with asyncio.timeout(20):
+        await asyncio.to_thread(gate.reached.wait, 60)
+        async with asyncio.timeout(60):
             while worker.open_jobs(DETECT) < 2:
                 await asyncio.sleep(0.01)
         worker.max_backlog_seconds = 0.5

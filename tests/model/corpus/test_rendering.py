@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,18 +119,29 @@ def test_a_task_whose_input_is_bad_is_skipped_and_named(tmp_path: Path) -> None:
     assert [row["path"] for row in rows(tmp_path)] == ["a.flac"]
 
 
+KILLED_HALFWAY = """
+import os, signal, threading, time
+from pathlib import Path
+from model.training.corpus.command import main
+
+def kill():
+    journal = Path({journal!r})
+    while not journal.is_file() or journal.stat().st_size < 2000:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=kill, daemon=True).start()
+main({command!r})
+"""
+
+
 def test_a_killed_process_leaves_whole_files_only(tmp_path: Path) -> None:
     data = write_recordings(tmp_path / "data", 150)
     out = tmp_path / "out"
     command = ["speech", "--recordings", str(data), "--out", str(out), "--workers", "1", "--quiet"]
-    code = f"from model.training.corpus.command import main; main({command!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
-    deadline = time.monotonic() + 30.0
-    while not (out / JOURNAL).is_file() or len((out / JOURNAL).read_bytes()) < 2000:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    code = KILLED_HALFWAY.format(journal=str(out / JOURNAL), command=command)
+    process = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=200)
+    assert process.returncode == -signal.SIGKILL
     assert 0 < len(list(out.rglob("*.flac"))) < 150
     for file in out.rglob("*.flac"):
         assert soundfile.info(file).frames == 24_000

@@ -1,7 +1,4 @@
-"""A clock that only moves when told, tasks with a made-up pipeline, and a runner that does nothing but count.
-
-`NoopRunner` is also what the service's overhead is measured around: it answers with silence at once.
-"""
+"""A clock that only moves when told, tasks with a made-up pipeline, and a runner that does nothing but count."""
 
 from __future__ import annotations
 

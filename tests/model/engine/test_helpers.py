@@ -30,13 +30,19 @@ class WatchedRunner(FakeRunner):
         self.windowed = ("window",)
         self.gate = threading.Event()
         self.gate.set()
-        self.threads: list[tuple[str, str]] = []
+        self.reached = threading.Event()  # by a helper
+        self.threads: list[tuple[str, threading.Thread]] = []
 
     def run(self, batch: Batch) -> list[object]:
-        self.threads.append((batch.stage, threading.current_thread().name))
+        self.threads.append((batch.stage, threading.current_thread()))
         if threading.current_thread() is not threading.main_thread():
-            assert self.gate.wait(10)
+            self.reached.set()
+            assert self.gate.wait(60)
         return super().run(batch)
+
+    @property
+    def helpers(self) -> set[threading.Thread]:
+        return {thread for _, thread in self.threads} - {threading.main_thread()}
 
 
 def make_engine(**options: object) -> tuple[Engine, WatchedRunner]:
@@ -61,8 +67,9 @@ def test_windows_go_to_a_helper_and_steps_stay() -> None:
     while engine.step():
         pass
     assert end_of(task) == (Reason.DONE, None)
-    assert {name for stage, name in runner.threads if stage == "steps"} == {"MainThread"}
-    assert all(name.startswith("engine-helper") for stage, name in runner.threads if stage == "window")
+    assert {thread for stage, thread in runner.threads if stage == "steps"} == {threading.main_thread()}
+    assert {thread for stage, thread in runner.threads if stage == "window"} == runner.helpers
+    assert all(thread.name.startswith("engine-helper") for thread in runner.helpers)
     assert task.log == [("steps", 1)] * 2 + [("window", 1)] * 3
 
 
@@ -130,19 +137,20 @@ def test_a_device_lost_in_a_helper_ends_the_engine() -> None:
 
 
 def test_shutting_down_waits_for_the_window_under_way() -> None:
-    before = threading.active_count()
     engine, runner = make_engine()
     runner.gate.clear()
     tasks = [task_of(window=2) for _ in range(3)]
     for task in tasks:
         engine.submit(task)
     assert engine.step()  # two windows for the helper, and one made here
+    assert runner.reached.wait(60)
     opener = threading.Timer(0.05, runner.gate.set)
     opener.start()
     engine.shut_down()
     opener.join()
     assert [end_of(task)[0] for task in tasks] == [Reason.STOPPED] * 3
-    assert len(runner.batches) == 2 and threading.active_count() == before
+    assert len(runner.batches) == 2
+    assert len(runner.helpers) == 1 and not any(thread.is_alive() for thread in runner.helpers)
 
 
 @pytest.mark.parametrize("helpers", [1, 3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from model.engine.engine import Engine
 from model.engine.scheduler import Scheduler, StageLimits
 from model.engine.sequence import Reason, WindowJob
+from model.engine.work import Work
 from tests.model.engine.fakes import CountedTask, FakeRunner, RecordingSink, VirtualClock
 
 STAGES = {
@@ -243,3 +246,28 @@ def test_slots_are_never_shared() -> None:
     assert len(admitted) == 3 and sorted(task.slot for task in admitted) == [0, 1, 2]  # type: ignore[attr-defined]
     scheduler.remove(admitted[1])
     assert [task.slot for task in scheduler.admit()] == [1]  # type: ignore[attr-defined]
+
+
+class Listened(CountedTask):
+    """Nothing is heard of it before its first window is done; more steps are ready all the while."""
+
+    def works(self) -> Iterator[Work]:
+        steps, windows = self.done.get("steps", 0), self.done.get("windows", 0)
+        if steps < self.units["steps"]:
+            yield Work("steps", "step")
+        if windows < min(self.units["windows"], steps // 2):
+            yield Work("windows", "window", awaited=windows == 0)
+
+
+def test_windows_that_somebody_waits_for_go_before_later_windows_and_before_steps() -> None:
+    stages = {"steps": StageLimits(8), "windows": StageLimits(1)}
+    engine, runner, _ = make_engine(8, stages, patience=2)
+    tasks = [Listened(id=str(i), sink=RecordingSink(), units={"steps": 12, "windows": 6}) for i in range(8)]
+    for task in tasks:
+        engine.submit(task)
+    run_all(engine)
+    assert all(task.complete for task in tasks)
+    at = next(i for i, batch in enumerate(runner.batches) if batch.stage == "windows")
+    first = runner.batches[at : at + 8]
+    assert [batch.tasks[0] for batch in first] == tasks
+    assert all(batch.work.awaited for batch in first)
