@@ -14,6 +14,7 @@ from typing import Any, Self
 from model.errors import ConfigError
 
 SAMPLE_RATE = 16_000
+STYLE = 1.4  # measured: a continuation's voice is found more often than at 1, and nothing else changes
 
 
 class _Strict:
@@ -87,6 +88,9 @@ class StageConfig(_Strict):
     first_codebook: int = 0  # index of its first codebook in the codec's stack
     conditioning_vocab: int = 0  # semantic clusters it is conditioned on, 0 for none
     lookahead: int = 0  # future semantic frames added to the input embedding
+    style: float = (
+        0.0  # how strongly a prompt's style is added in use (model.style; 1 in training), 0: there is none
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Preset:
     fine: StageConfig
     detector: DetectorConfig = DetectorConfig()
     max_prompt_seconds: float = 10.0
-    temperatures: tuple[float, float, float] = field(default=(0.8, 0.95, 0.5))
+    temperatures: tuple[float, float, float] = field(default=(0.95, 0.85, 0.5))
 
 
 def _stage(
@@ -172,6 +176,7 @@ def _stage(
         dropout=dropout,
         frame_rate=frame_rate,
         max_frames=round(seconds * frame_rate),
+        style=0.0 if kind == "fine" else STYLE,  # the fine stage has frames of the prompt in its window
         **shape[kind],
     )
 

@@ -68,6 +68,14 @@ def reference_coarse(
     return _autoregressive(_uncached_window, stage, prompt, frames, semantic, sampling, None)
 
 
+def styles_of(stage: AutoregressiveStage, prompt: Tensor) -> Tensor | None:
+    """The style of each prompt [B, K, T] as strong as in use, [B, C]; each computed by itself, so that its bits do not
+    depend on the others."""
+    styles = [stage.style_of(row[None]) for row in prompt]
+    found = [stage.config.style * style for style in styles if style is not None]
+    return torch.cat(found) if found else None
+
+
 def stage_windows(stage: AutoregressiveStage, prompt_frames: int, frames: int) -> list[Window]:
     """The windows of an autoregressive stage: what it is given and makes in each."""
     align = stage.conditioning_rate if stage.conditioning_rows else 1
@@ -79,7 +87,9 @@ def fine_windows(stage: FineStage, prompt_frames: int, frames: int) -> list[Wind
     return growing_windows(prompt_frames, frames, stage.config.max_frames, FIRST_FINE_FRAMES)
 
 
-WindowMaker = Callable[[AutoregressiveStage, Tensor, Window, int, "Tensor | None", Sampling], Tensor]
+WindowMaker = Callable[
+    [AutoregressiveStage, Tensor, Window, int, "Tensor | None", "Tensor | None", Sampling], Tensor
+]
 
 
 def _autoregressive(
@@ -100,9 +110,10 @@ def _autoregressive(
     if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < stage.vocab_size:
         raise GenerationError(f"the prompt holds ids outside 0..{stage.vocab_size - 1}")
     codes = prompt  # [B, K, all frames so far]
+    style = styles_of(stage, prompt)
     for window in stage_windows(stage, prompt_frames, frames):
         seen = None if semantic is None else semantic[:, window.start // align :]
-        new = make(stage, codes[..., window.start :], window, prompt_frames, seen, sampling)
+        new = make(stage, codes[..., window.start :], window, prompt_frames, seen, style, sampling)
         codes = torch.cat([codes, new], dim=-1)
         if progress is not None:
             progress(new.shape[-1])
@@ -115,12 +126,13 @@ def _cached_window(
     window: Window,
     origin: int,
     semantic: Tensor | None,
+    style: Tensor | None,
     sampling: Sampling,
 ) -> Tensor:
     """Codes [B, K, window.stop - window.known] that follow history [B, K, window.history]."""
     rows, known = history.shape[0], history.shape[-1]
     steps = stage.num_steps(window.frames)
-    conditioning = stage.condition(semantic, steps)
+    conditioning = stage.condition(semantic, steps, style)
     grid = delay(history, steps, stage.none_id)
     cache = stage.transformer.new_cache(rows, steps)
     first = known + 1  # steps whose previous column is given: one prefill makes the first draw
@@ -133,7 +145,7 @@ def _cached_window(
     if stage.transformer.native is not None:
         codes = F.pad(history, (0, steps - known))
         codes[:, 0, known] = grid[:, 0, known]
-        native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps))
+        native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps), style)
         fields = {STEP: known + 1, KNOWN: known, ORIGIN: origin - window.start, ADVANCE: 1}
         positions = torch.tensor([[fields.get(field, 0)] * rows for field in range(FIELDS)])
         positions[SLOT] = torch.arange(rows)
@@ -161,6 +173,7 @@ def _uncached_window(
     window: Window,
     origin: int,
     semantic: Tensor | None,
+    style: Tensor | None,
     sampling: Sampling,
 ) -> Tensor:
     """`_cached_window`, every step from scratch."""
@@ -168,7 +181,7 @@ def _uncached_window(
     steps = stage.num_steps(window.frames)
     grid = delay(history, steps, stage.none_id)
     for n in range(known, steps):
-        conditioning = stage.condition(semantic, steps)
+        conditioning = stage.condition(semantic, steps, style)
         x = stage.embed_grid(grid[..., : n + 1], None if conditioning is None else conditioning[:, : n + 1])
         hidden = stage.transformer(x, causal=True)[:, -1]
         _draw(stage, hidden, grid, n, known, window, origin, sampling)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model.config import StageConfig
 from model.linear import inference_linear
+from model.style import Style
 from model.transformer import Transformer
 
 STAGE_NUMBERS = {"semantic": 0, "coarse": 1, "fine": 2}  # separates the noise of a request's stages
@@ -88,6 +89,7 @@ class AutoregressiveStage(Stage):
             self.conditioning_rate if self.conditioning_rows else 0
         )
         super().__init__(config, config.max_frames + config.num_codebooks - 1, config.num_codebooks, extra)
+        self.style = Style(config.n_embd) if config.style else None
 
     def num_steps(self, num_frames: int) -> int:
         return num_frames + self.num_codebooks - 1
@@ -96,9 +98,29 @@ class AutoregressiveStage(Stage):
         """Conditioning frames that `num_frames` frames can make use of, look-ahead included."""
         return -(-self.num_steps(num_frames) // self.conditioning_rate) + self.config.lookahead
 
-    def condition(self, semantic: Tensor | None, num_steps: int) -> Tensor | None:
-        """What conditioning adds to each step's embedding: semantic [B, S] from the window's first frame on
-        -> [B, num_steps, C]; None for a stage without conditioning. Past the end of `semantic`: "none"."""
+    def style_of(self, prompt: Tensor, lengths: Tensor | None = None) -> Tensor | None:
+        """What the prompt's codes [B, K, T] as a whole add to every step after it, [B, C]; None for a stage without a
+        style. Rows end at `lengths` [B]."""
+        if self.style is None:
+            return None
+        if lengths is None:
+            lengths = torch.full((prompt.shape[0],), prompt.shape[2], device=prompt.device)
+        frames = F.embedding(self.rows(prompt.transpose(1, 2)), self.table.weight).sum(-2)  # (B, T, C)
+        return self.style(frames, lengths)  # type: ignore[no-any-return]
+
+    def condition(
+        self, semantic: Tensor | None, num_steps: int, style: Tensor | None = None
+    ) -> Tensor | None:
+        """What is added to each step's embedding: semantic [B, S] from the window's first frame on and style [B, C]
+        -> [B, num_steps, C]; None for a stage with neither. Past the end of `semantic`: "none"."""
+        aligned = self._aligned(semantic, num_steps)
+        if style is None:
+            return aligned
+        everywhere = style[:, None].expand(-1, num_steps, -1)
+        return everywhere if aligned is None else aligned + everywhere
+
+    def _aligned(self, semantic: Tensor | None, num_steps: int) -> Tensor | None:
+        """What `semantic` [B, S] adds to each step's embedding, [B, num_steps, C]."""
         if not self.conditioning_rows:
             return None
         assert semantic is not None
@@ -110,8 +132,8 @@ class AutoregressiveStage(Stage):
         return (per_frame[:, :, None] + phases).flatten(1, 2)[:, :num_steps]
 
     def condition_step(self, ahead: Tensor, steps: Tensor) -> Tensor:
-        """What conditioning adds to single steps: ahead [B, lookahead + 1], the semantic tokens from the step's own on
-        ("none" past the end); steps [B], counted from the window's first frame -> [B, C]."""
+        """What semantic tokens add to single steps: ahead [B, lookahead + 1], those from the step's own on ("none"
+        past the end); steps [B], counted from the window's first frame -> [B, C]."""
         phases = (
             self.none_row
             + 1
@@ -146,9 +168,19 @@ class AutoregressiveStage(Stage):
             flat = F.linear(hidden, self.head_weight(0, self.num_codebooks))
         return flat.unflatten(-1, (self.num_codebooks, self.vocab_size))  # type: ignore[no-any-return]
 
-    def forward(self, grid: Tensor, semantic: Tensor | None = None) -> Tensor:
-        """Logits [B, N, K, V] for every step of grid [B, K, N]; semantic [B, S] from the grid's first frame on."""
-        conditioning = self.condition(semantic, grid.shape[-1])
+    def forward(
+        self,
+        grid: Tensor,
+        semantic: Tensor | None = None,
+        prompt: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, N, K, V] for every step of grid [B, K, N]; semantic [B, S] from the grid's first frame on.
+
+        The style is that of prompt [B, K, T] up to `lengths` [B]; without a prompt there is none.
+        """
+        style = None if prompt is None else self.style_of(prompt, lengths)
+        conditioning = self.condition(semantic, grid.shape[-1], style)
         hidden = self.transformer(self.embed_grid(grid, conditioning), causal=True)
         return self.logits(hidden)
 

@@ -68,11 +68,12 @@ def windows(prompt_frames: int, new_frames: int, max_frames: int, align: int = 1
 def growing_windows(prompt_frames: int, new_frames: int, max_frames: int, first: int) -> list[Window]:
     """As `windows`, but the first makes only `first` frames, and each later one at most twice as many as the one
     before: sound can leave early. New frames never look beyond their window, so a longer output begins the same, up
-    to its last window."""
+    to its last window. At most a quarter of a window is history, which costs as much as new frames."""
+    keep = max_frames // 4
     plan, known, end, grow = [], prompt_frames, prompt_frames + new_frames, first
     while known < end:
-        start = max(0, known - max_frames // 2)
-        grow = min(grow, max_frames - max_frames // 2)
+        start = max(0, known - keep)
+        grow = min(grow, max_frames - keep)
         stop = min(end, known + grow)
         plan.append(Window(start, known, stop))
         known, grow = stop, 2 * grow

@@ -17,7 +17,10 @@ from model.config import PRESETS
 Samples = npt.NDArray[np.float32]
 WriteClip = Callable[..., Path]
 
-torch.set_num_threads(1)  # tests run one process per core
+
+def pytest_configure() -> None:
+    """Tests run one process per core; the benchmarks, which import this file too, use all of them."""
+    torch.set_num_threads(1)
 
 
 def chord(seconds: float, rate: int = 16_000, *, level: float = 0.3) -> Samples:

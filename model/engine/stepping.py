@@ -17,6 +17,7 @@ from model.engine.graphs import StepGraphs
 from model.engine.lanes import Lanes, Settings
 from model.engine.plan import Stepped
 from model.engine.sequence import Sequence
+from model.generation import styles_of
 from model.native.kernels import NativeSteps
 from model.positions import ADVANCE, SLOT, START, STEP
 from model.sampling import sample
@@ -36,13 +37,16 @@ class SteppedStage:
         codes = lanes.codes[:, : stage.num_codebooks]
         self.tokens = codes if stage.conditioning_rows else lanes.semantic  # [slots, K, T]
         self.device = lanes.codes.device
+        self.styles: Tensor | None = None  # [slots, C], of the prompts
+        if stage.style is not None:
+            self.styles = torch.zeros(len(lanes.codes), stage.config.n_embd, device=self.device)
         self._codebooks = torch.arange(stage.num_codebooks, device=self.device)
         self._ahead = torch.arange(stage.config.lookahead + 1, device=self.device)
         spare_slot = len(lanes.codes) - 1
         self._graphs, self._native = None, None
         if stage.transformer.native is not None:
             semantic = lanes.semantic[:, 0] if stage.conditioning_rows else None
-            self._native = NativeSteps(stage, cache, self.tokens, semantic)
+            self._native = NativeSteps(stage, cache, self.tokens, semantic, self.styles)
         if self.device.type == "cuda":
             self._graphs = StepGraphs(self._step, cache.num_slots, spare_slot, self.device)
 
@@ -63,14 +67,14 @@ class SteppedStage:
     def prefill(self, sequence: Sequence) -> None:
         """Read the history of the sequence's next window and make the window's first step."""
         if sequence not in self.rows:
-            self.settings.open(sequence)
-            self.rows.append(sequence)
+            self._open(sequence)
         window, number = self.plan_of(sequence).at(sequence.done[self.name])
         assert number == 0 and sequence.slot is not None
         stage, steps = self.stage, window.history + 1
         grid = delay(self.tokens[sequence.slot, None, :, window.start : window.known], steps, stage.none_id)
         semantic = self.lanes.semantic[sequence.slot, :, window.start // stage.conditioning_rate :]
-        conditioning = stage.condition(semantic, steps)
+        style = None if self.styles is None else self.styles[sequence.slot, None]
+        conditioning = stage.condition(semantic, steps, style)
         x = stage.embed_grid(grid, conditioning)
         hidden = stage.transformer.prefill(x, self.cache, self.rows.index(sequence), first=steps - 1)[:, 0]
         narrowed = sequence.top_k is not None, sequence.top_p is not None
@@ -100,6 +104,16 @@ class SteppedStage:
         for _ in range(steps):
             self._step(positions, narrowed, int(positions[STEP].max()) + 1)
             positions[STEP] += positions[ADVANCE]
+
+    def _open(self, sequence: Sequence) -> None:
+        """Give the sequence a row, its settings and its prompt's style."""
+        self.settings.open(sequence)
+        if self.styles is not None:
+            prompt_frames = self.plan_of(sequence).windows[0].known
+            style = styles_of(self.stage, self.tokens[sequence.slot, None, :, :prompt_frames])
+            assert style is not None
+            self.styles[sequence.slot] = style[0]
+        self.rows.append(sequence)
 
     def _length(self, sequence: Sequence) -> int:
         """Positions of the cache that the sequence's next steps look at."""
@@ -133,11 +147,13 @@ class SteppedStage:
         self._draw(hidden, positions, narrowed)
 
     def _condition(self, slots: Tensor, start: Tensor, step: Tensor) -> Tensor | None:
+        style = None if self.styles is None else self.styles[slots]
         if not self.stage.conditioning_rows:
-            return None
+            return style
         token = (start + step) // self.stage.conditioning_rate
         ahead = self.lanes.semantic[slots[:, None], 0, token[:, None] + self._ahead]  # (B, lookahead + 1)
-        return self.stage.condition_step(ahead, step)
+        aligned = self.stage.condition_step(ahead, step)
+        return aligned if style is None else aligned + style
 
     def _draw(self, hidden: Tensor, positions: Tensor, narrowed: tuple[bool, bool]) -> None:
         """Draw the column at `positions` from hidden [B, C], leaving what the window's known frames fix."""

@@ -137,15 +137,21 @@ class NativeTransformer:
 
 class NativeSteps:
     """Many steps of a prepared stage in one call. `tokens` [slots, K, T] are read and written; `semantic` [slots, S] is
-    what a coarse stage is conditioned on."""
+    what a coarse stage is conditioned on, `styles` [slots, C] what a stage with a style adds to every step."""
 
     def __init__(
-        self, stage: AutoregressiveStage, cache: KVCache, tokens: Tensor, semantic: Tensor | None
+        self,
+        stage: AutoregressiveStage,
+        cache: KVCache,
+        tokens: Tensor,
+        semantic: Tensor | None,
+        styles: Tensor | None,
     ) -> None:
         native, heads, config = stage.transformer.native, stage.heads, stage.config
         assert native is not None and heads is not None and isinstance(heads[0], NativeLinear)
         assert tokens.stride(2) == 1 and (semantic is None or semantic.stride(1) == 1)
-        self._kept = stage, cache, tokens, semantic
+        assert styles is None or (styles.is_contiguous() and styles.dtype == torch.float32)
+        self._kept = stage, cache, tokens, semantic, styles
         self.cache = cache_struct(cache.keys, cache.values)
         self.struct = c.Stage(
             ctypes.pointer(native.struct),
@@ -162,6 +168,7 @@ class NativeSteps:
             tokens.stride(1),
             0 if semantic is None else semantic.data_ptr(),
             0 if semantic is None else semantic.stride(0),
+            None if styles is None else styles.data_ptr(),
         )
 
     def run(self, positions: Tensor, sampling: Sampling, steps: int) -> None:

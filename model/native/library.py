@@ -105,6 +105,7 @@ class Stage(ctypes.Structure):
         ("token_stride", ctypes.c_int64),
         ("semantic", ctypes.c_void_p),
         ("semantic_stride", ctypes.c_int64),
+        ("styles", ctypes.c_void_p),
     )
 
 

@@ -13,28 +13,39 @@ typedef struct {
     int64_t *tokens, token_slot_stride, token_stride;   // [slot][codebook][frame], read and written
     const int64_t *semantic;                            // [slot][token]
     int64_t semantic_stride;
+    const float *styles;                                // [slot][n_embd], NULL: none
 } Stage;
 
-static void add_row(const Stage *stage, int64_t row, float *x) {
+static void add(const Stage *stage, const float *from, float *x) {
     int64_t n = stage->transformer->n_embd;
-    const float *from = stage->table + row * n;
     for (int64_t i = 0; i < n; i++) x[i] += from[i];
 }
 
-// The embedding of one row's next step: of the previous column of the delayed codes, and of what it is conditioned on.
-static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, float *x) {
-    memset(x, 0, (size_t)stage->transformer->n_embd * sizeof(float));
+static void add_row(const Stage *stage, int64_t row, float *x) {
+    add(stage, stage->table + row * stage->transformer->n_embd, x);
+}
+
+// The embedding x [n_embd] of one row's next step: of the previous column of the delayed codes, plus what is added
+// to it: `around` [n_embd], summed apart and in the order of model/stages.py, since sums of floats depend on order.
+static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, float *x, float *around) {
+    int64_t n = stage->transformer->n_embd;
+    memset(x, 0, (size_t)n * sizeof(float));
+    memset(around, 0, (size_t)n * sizeof(float));
     const int64_t *tokens = stage->tokens + slot * stage->token_slot_stride;
     for (int64_t k = 0; k < stage->codebooks; k++) {
         int64_t frame = step - 1 - k;
         int64_t code = frame < 0 ? stage->vocab : tokens[k * stage->token_stride + start + frame];
         add_row(stage, code == stage->vocab ? stage->none_row : k * stage->vocab + code, x);
     }
-    if (!stage->conditioning_rows) return;
-    const int64_t *ahead = stage->semantic + slot * stage->semantic_stride + (start + step) / stage->rate;
-    int64_t row = stage->none_row + 1;
-    for (int64_t i = 0; i <= stage->lookahead; i++, row += stage->conditioning_rows) add_row(stage, row + ahead[i], x);
-    add_row(stage, row + step % stage->rate, x);
+    if (stage->conditioning_rows) {
+        const int64_t *ahead = stage->semantic + slot * stage->semantic_stride + (start + step) / stage->rate;
+        int64_t row = stage->none_row + 1;
+        for (int64_t i = 0; i <= stage->lookahead; i++, row += stage->conditioning_rows)
+            add_row(stage, row + ahead[i], around);
+        add_row(stage, row + step % stage->rate, around);
+    }
+    if (stage->styles) add(stage, stage->styles + slot * n, around);
+    add(stage, around, x);
 }
 
 // `steps` steps of `rows` rows at positions [fields][rows], which move on. Row i continues slot i of the cache.
@@ -42,7 +53,7 @@ EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positio
                         const Sampling *sampling) {
     const Transformer *t = stage->transformer;
     int64_t n = t->n_embd, outputs = stage->head->outputs;
-    float *x = scratch(EMBEDDED, (size_t)(rows * n) * sizeof(float));
+    float *x = scratch(EMBEDDED, (size_t)((rows + 1) * n) * sizeof(float));
     float *logits = scratch(LOGITS, (size_t)(rows * outputs) * sizeof(float));
     int64_t *kept = scratch(DRAWN, (size_t)(rows * (stage->codebooks + 3)) * sizeof(int64_t));
     int64_t *own = kept, *visible = own + rows, *drawn_at = visible + rows, *ids = drawn_at + rows;
@@ -51,7 +62,7 @@ EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positio
     int64_t *step = positions + STEP * rows;
     for (; steps > 0; steps--) {
         for (int64_t r = 0; r < rows; r++) {
-            embed(stage, field[SLOT][r], field[START][r], step[r], x + r * n);
+            embed(stage, field[SLOT][r], field[START][r], step[r], x + r * n, x + rows * n);
             own[r] = r;
             visible[r] = step[r] + 1;
             drawn_at[r] = field[START][r] + step[r] - field[ORIGIN][r];

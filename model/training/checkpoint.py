@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from model.errors import TrainingError
@@ -66,3 +67,17 @@ def read_checkpoint(
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group["peak"] = peak
     return Progress(state["step"], state["elapsed"], state["best"])
+
+
+def start_from_weights(module: nn.Module, path: Path) -> None:
+    """Copy the weights in `path` into `module`; what the file lacks stays as it was built.
+
+    Raises TrainingError where there is no such file, or it holds weights that the module has no place for.
+    """
+    if not path.exists():
+        raise TrainingError(f"{path} does not exist: nothing to start from")
+    weights, own = load_file(path), module.state_dict()
+    strange = [name for name, weight in weights.items() if name not in own or own[name].shape != weight.shape]
+    if strange:
+        raise TrainingError(f"{path} does not fit the preset: {strange[0]}")
+    module.load_state_dict(weights, strict=False)

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from model.quantizer import ResidualVectorQuantizer, nearest
 
 BLOCK = 32_768  # vectors compared with a codebook at once
+RARE = 0.15  # of an even share of the vectors: a code that fewer choose is drawn anew
+SETTLING = 3  # last iterations, in which only codes that nothing chooses are
 
 
 @torch.no_grad()
@@ -21,7 +23,8 @@ def fit_codebooks(
 ) -> None:
     """Set every level's codebook by k-means on what the levels before it leave of vectors [N, D].
 
-    Codes that nothing chooses restart on a random vector.
+    Codes that few vectors choose restart on a random one: left alone, every second code of the later levels serves a
+    handful of outliers.
     """
     residual = vectors.float()
     size = quantizer.codebooks.shape[1]
@@ -31,12 +34,13 @@ def fit_codebooks(
 
     for codebook in tqdm(quantizer.codebooks, desc="codebooks", unit="level", disable=None):
         codebook.copy_(draw(size))
-        for _ in range(iterations):
+        for iteration in range(iterations):
             index = _nearest_in_blocks(residual, codebook)
             counts = torch.bincount(index, minlength=size)
             means = torch.zeros_like(codebook).index_add_(0, index, residual) / counts.clamp_min(1)[:, None]
-            empty = counts == 0
-            means[empty] = draw(int(empty.sum()))
+            least = RARE * len(residual) / size if iteration < iterations - SETTLING else 1
+            rare = counts < least
+            means[rare] = draw(int(rare.sum()))
             codebook.copy_(means)
         residual = residual - codebook[_nearest_in_blocks(residual, codebook)]
 

@@ -29,8 +29,6 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,9 +37,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.errors import TrainingError
-from model.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from model.training.checkpoint import Progress, read_checkpoint, start_from_weights, write_checkpoint
 from model.training.journal import Journal
 from model.training.optimization import adamw, learning_rate_scale, muon
+from model.training.options import TrainingOptions, training_device
 from model.training.ranks import Ranks
 from model.training.report import Check, Report
 
@@ -65,24 +64,6 @@ class Config(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What the command line says, the same for every part."""
-
-    preset: str
-    data: tuple[Path, ...]
-    out: Path  # RUN_DIR; the part's own files go to RUN_DIR/<part>, decoded audio and tokens to RUN_DIR/cache
-    minutes: float  # budget of the whole run, resumed or not
-    resume: bool = False
-    seed: int = 0
-    device: str | None = None  # default: CUDA if there is one
-    batch: int | None = None  # rows of a step and process; default: what the part finds right for the device
-    compile: bool = False
-    tensorboard: bool = False
-    checkpoint_minutes: float = 3.0
-    max_steps: int | None = None  # a second budget, in steps: reproducible runs and tests
-
-
 class TrainingRun:
     """Iterate over it for the steps; see the module's example.
 
@@ -98,7 +79,7 @@ class TrainingRun:
         modules: dict[str, nn.Module],
         optimizers: dict[str, torch.optim.Optimizer],
         *,
-        averaged: Iterable[str] = (),
+        averaged: tuple[str, ...] | list[str] = (),
         decay: float = 0.999,
     ) -> None:
         self.part, self.out = part, options.out / part
@@ -107,6 +88,9 @@ class TrainingRun:
         self.ranks = Ranks(self.device)
         self.step, self.elapsed, self.best = 0, 0.0, math.inf
         self.rng = np.random.default_rng(0)
+        if options.start is not None:
+            for name in averaged:
+                start_from_weights(modules[name], options.start / part / "model.safetensors")
         for module in modules.values():
             module.to(self.device).train()
             self.ranks.share(module.state_dict().values())
@@ -287,14 +271,3 @@ class TrainingRun:
                 print(f"{verdict}  {self.part}: {check.name} {check.value:.4g} {sign} {check.limit:.4g}")
         self.journal.close()
         return report
-
-
-def training_device(options: TrainingOptions) -> torch.device:
-    """The device of this process: `options.device`, else this rank's CUDA device, else the CPU."""
-    if options.device is not None:
-        return torch.device(options.device)
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )

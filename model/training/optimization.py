@@ -29,15 +29,16 @@ def adamw(
 
 
 def muon(
-    transformer: nn.Module, rest: Iterable[nn.Parameter], learning_rate: float
+    deep: Iterable[nn.Module], rest: Iterable[nn.Parameter], learning_rate: float
 ) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices of a transformer, AdamW for its gains and for `rest` (tables), at half the rate.
+    """Muon for the matrices of `deep` modules, AdamW for their gains and for `rest` (tables), at half the rate.
 
     Muon makes every update a nearly orthogonal matrix (Jordan et al. 2024), scaled to AdamW's size as in
     arXiv 2502.16982.
     """
-    matrices = [p for p in transformer.parameters() if p.ndim == 2]
-    gains = [p for p in transformer.parameters() if p.ndim != 2]
+    inner = [p for module in deep for p in module.parameters()]
+    matrices = [p for p in inner if p.ndim == 2]
+    gains = [p for p in inner if p.ndim != 2]
     return {
         "matrices": torch.optim.Muon(
             matrices, lr=learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"

@@ -23,6 +23,8 @@ from model.training.report import Check
 
 FRAMES_PER_STEP = {"cpu": 2_000, "cuda": 64_000}  # a step of the starter takes about 1 s on one CPU core
 INPUT_NOISE = 0.05  # share of input ids replaced by random ones: generation reads its own mistakes
+PROMPT_SECONDS = (1.0, 6.0)  # of the crop's beginning, that its style is taken from
+UNSTYLED = 1 / 7  # share of rows without a style
 VALIDATION_MINUTES = 4.0
 COUNTED_RECORDINGS = 2_000  # training recordings that the baselines are counted on
 CHECKED_RECORDINGS = 48
@@ -35,7 +37,8 @@ def batch_size(config: StageConfig, device: torch.device) -> int:
 
 def stage_run(options: TrainingOptions, stage: Stage) -> TrainingRun:
     """The run of a stage: its optimizers, and an average of its weights that is what leaves the run."""
-    optimizers = muon(stage.transformer, stage.table.parameters(), learning_rate(stage.config))
+    deep = [module for name, module in stage.named_children() if name != "table"]
+    optimizers = muon(deep, stage.table.parameters(), learning_rate(stage.config))
     return TrainingRun(
         options, stage.kind, stage.config, {"model": stage}, optimizers, averaged=["model"], decay=0.995
     )
@@ -52,6 +55,20 @@ def with_noise(ids: Tensor, vocab_size: int, share: float = INPUT_NOISE) -> Tens
         torch.rand(ids.shape, device=ids.device) < share, torch.randint_like(ids, vocab_size), ids
     )
     return torch.where(ids < vocab_size, noisy, ids)
+
+
+def prompt_lengths(lengths: Tensor, config: StageConfig, frames_per_length: int, *, styled: bool) -> Tensor:
+    """How many leading frames of each crop give its style, [B]: as many as prompts have in use, or none.
+
+    The rest of such a crop is predicted as a continuation is. Every seventh row goes without, so that a stage can be
+    judged on recordings that have no prompt; with `styled` off, all do.
+    """
+    known = frames_per_length * lengths
+    if not styled:
+        return torch.zeros_like(known)
+    drawn = torch.empty(known.shape, device=known.device).uniform_(*PROMPT_SECONDS) * config.frame_rate
+    drawn = torch.where(torch.rand(known.shape, device=known.device) < UNSTYLED, 0, drawn)
+    return torch.minimum(drawn.long(), known)
 
 
 def hide_padding(codes: Tensor, lengths: Tensor, none_id: int) -> Tensor:

@@ -29,6 +29,7 @@ from model.training.prediction import (
     cross_entropy,
     hide_padding,
     perplexities,
+    prompt_lengths,
     stage_run,
     with_noise,
 )
@@ -44,7 +45,8 @@ def loss_of(forward: Callable[..., Tensor], stage: CoarseStage, crops: Crops, *,
     semantic = hide_padding(crops.semantic[:, None], crops.lengths, clusters)[:, 0]
     steps = stage.max_length
     seen, told = (with_noise(codes, none), with_noise(semantic, clusters)) if noise else (codes, semantic)
-    logits = forward(delay(seen, steps, none), told)  # (B, N, K, V)
+    prompts = prompt_lengths(crops.lengths, stage.config, FRAMES_PER_TOKEN, styled=noise)
+    logits = forward(delay(seen, steps, none), told, seen, prompts)  # (B, N, K, V)
     return cross_entropy(logits, delay(codes, steps, none).transpose(1, 2), none)
 
 

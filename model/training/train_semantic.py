@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.config import PRESETS
+from model.config import PRESETS, StageConfig
 from model.stages import SemanticStage
 from model.training.crops import Crops, TokenCrops
 from model.training.loop import Report, TrainingOptions
@@ -23,6 +23,7 @@ from model.training.prediction import (
     cross_entropy,
     hide_padding,
     perplexities,
+    prompt_lengths,
     stage_run,
     with_noise,
 )
@@ -30,11 +31,13 @@ from model.training.prediction import (
 VALIDATION_ROWS = 16
 
 
-def loss_of(forward: Callable[..., Tensor], crops: Crops, vocab_size: int, *, noise: bool) -> Tensor:
+def loss_of(forward: Callable[..., Tensor], crops: Crops, config: StageConfig, *, noise: bool) -> Tensor:
     """Mean negative log-likelihood of the next token, in nats."""
+    vocab_size = config.vocab_size
     grid = hide_padding(crops.semantic[:, None], crops.lengths, vocab_size)  # (B, 1, S)
     seen = with_noise(grid, vocab_size) if noise else grid
-    return cross_entropy(forward(seen), grid.transpose(1, 2), vocab_size)
+    prompts = prompt_lengths(crops.lengths, config, 1, styled=noise)
+    return cross_entropy(forward(seen, None, seen, prompts), grid.transpose(1, 2), vocab_size)
 
 
 def train(options: TrainingOptions) -> Report:
@@ -53,14 +56,14 @@ def train(options: TrainingOptions) -> Report:
 
     def validate() -> None:
         with torch.no_grad(), run.autocast():
-            loss = float(loss_of(run.averaged["model"], held_out, config.vocab_size, noise=False))
+            loss = float(loss_of(run.averaged["model"], held_out, config, noise=False))
         run.log(valid_loss=loss)
         run.save_weights("model", score=loss)
 
     for _ in run:
         crops = data.draw(run.rng, rows, config.max_frames).to(run.device)
         with run.autocast():
-            loss = loss_of(forward, crops, config.vocab_size, noise=True)
+            loss = loss_of(forward, crops, config, noise=True)
         norm = run.update(loss)
         run.log(loss=loss, gradient_norm=norm)
         if run.due("validation", VALIDATION_MINUTES):

@@ -27,6 +27,7 @@ LEARNS_FROM = {
 EXAMPLES = """\
   audiolm train all --preset starter --data corpus/speech --data corpus/piano --out runs/mine --minutes 240
   audiolm train semantic --preset starter --data corpus/speech --out runs/mine --minutes 60 --resume
+  audiolm train coarse --data corpus/mine --start runs/first --out runs/second --minutes 30     to go on from weights
   torchrun --nproc-per-node 8 -m service.cli train coarse --preset base --data corpus --out runs/base --minutes 600
   audiolm bundle make runs/mine bundles/mine                 then: audiolm continue clip.wav -o out.wav --bundle ...
 
@@ -48,6 +49,9 @@ def register(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget, resumed or not")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN_DIR")
+    parser.add_argument(
+        "--start", type=Path, metavar="RUN_DIR", help="begin with the weights of another run, of this preset"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="default: CUDA if there is one, else the CPU")
     parser.add_argument(
@@ -68,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         minutes=args.minutes,
         resume=args.resume,
+        start=args.start,
         seed=args.seed,
         device=args.device,
         compile=args.compile,

@@ -20,6 +20,9 @@ def lively(stage: Stage) -> Stage:
     stage.table.weight.mul_(20)
     for block in stage.transformer.blocks:
         block.projection.weight.mul_(20)
+    if isinstance(stage, AutoregressiveStage) and stage.style is not None:
+        torch.nn.init.normal_(stage.style.outer.weight)
+        torch.nn.init.normal_(stage.style.inner.weight)
     return stage
 
 
@@ -114,6 +117,37 @@ def test_conditioning_that_ends_early_reads_as_none(coarse: CoarseStage) -> None
     exact = coarse.condition(ids(1, needed + 3, below=CLUSTERS)[:, :needed], 20)
     assert full is not None and exact is not None
     torch.testing.assert_close(full, exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["semantic", "coarse"])
+def test_the_style_is_the_same_whatever_order_the_prompt_is_in(
+    semantic: SemanticStage, coarse: CoarseStage, kind: str
+) -> None:
+    stage = {"semantic": semantic, "coarse": coarse}[kind]
+    prompt = ids(2, stage.num_codebooks, 12, below=stage.vocab_size)
+    style, turned = stage.style_of(prompt), stage.style_of(prompt.flip(2))
+    other = stage.style_of((prompt + 1) % stage.vocab_size)
+    assert style is not None and turned is not None and other is not None
+    torch.testing.assert_close(turned, style, rtol=1e-4, atol=1e-5)
+    assert float((other - style).abs().max()) > 0.1
+
+
+def test_a_style_ends_where_its_prompt_ends_and_reaches_every_step(coarse: CoarseStage) -> None:
+    prompt, lengths = ids(2, 4, 12, below=CODES), torch.tensor([7, 0])
+    styles = coarse.style_of(prompt, lengths)
+    alone = coarse.style_of(prompt[:1, :, :7])
+    assert styles is not None and alone is not None
+    torch.testing.assert_close(styles[:1], alone, rtol=1e-4, atol=1e-5)
+    assert not styles[1].any()
+    grid, semantic = ids(2, 4, 20, below=CODES), ids(2, 10, below=CLUSTERS)
+    change = (coarse(grid, semantic, prompt, lengths) - coarse(grid, semantic)).abs().amax((2, 3))
+    assert float(change[0].min()) > 1e-3 and float(change[1].max()) < 1e-6
+
+
+def test_a_new_stage_has_no_style_of_its_own_yet() -> None:
+    stage = CoarseStage(TINY.coarse)
+    style = stage.style_of(ids(1, 4, 12, below=CODES))
+    assert style is not None and not style.any()
 
 
 def test_a_fine_level_sees_lower_levels_everywhere_and_the_rest_in_the_prompt(fine: FineStage) -> None:

@@ -33,6 +33,16 @@ def test_no_code_is_left_unused() -> None:
     assert len(quantizer.encode(vectors[None]).unique()) == 8
 
 
+def test_codes_are_not_spent_on_outliers() -> None:
+    quantizer = ResidualVectorQuantizer(1, 64, 4)
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(6400, 4, generator=generator)
+    vectors[:40] *= 30
+    fit_codebooks(quantizer, vectors, np.random.default_rng(0))
+    counts = torch.bincount(quantizer.encode(vectors[None]).flatten(), minlength=64)
+    assert int((counts >= 10).sum()) > 54  # of an even share of 100
+
+
 def test_linear_paths_undo_each_other_where_there_is_sound() -> None:
     codec = SpectralCodec(PRESETS["tiny"].codec)
     width = codec.decoder_linear.out_features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from model.training import train_coarse, train_fine, train_semantic
 from model.training.crops import TokenCrops, token_path
 from model.training.data import MANIFEST_COLUMNS, AudioStore, TokenStore
 from model.training.loop import TrainingOptions
-from model.training.prediction import hide_padding, with_noise
+from model.training.prediction import PROMPT_SECONDS, hide_padding, prompt_lengths, with_noise
 
 CLUSTERS, CODES = PRESETS["tiny"].tokenizer.num_clusters, PRESETS["tiny"].codec.codebook_size
 
@@ -135,3 +136,38 @@ def test_the_fine_loss_counts_only_frames_after_the_prompt() -> None:
     logits = stage(codes, torch.tensor([30]), 6)
     expected = torch.nn.functional.cross_entropy(logits[0, 30:], codes[0, 6, 30:])
     torch.testing.assert_close(loss, expected)
+
+
+def test_styles_come_from_prompts_as_long_as_in_use() -> None:
+    torch.manual_seed(0)
+    config = PRESETS["starter"].coarse
+    crops = torch.full((600,), 250)
+    frames = prompt_lengths(crops, config, 2, styled=True)
+    least, most = (round(config.frame_rate * seconds) for seconds in PROMPT_SECONDS)
+    styled = frames[frames > 0]
+    assert 0.7 < len(styled) / len(frames) < 0.95
+    assert least <= int(styled.min()) < 1.5 * least and 0.9 * most < int(styled.max()) <= most
+    assert int(prompt_lengths(torch.full((600,), 20), config, 2, styled=True).max()) == 40
+    assert not prompt_lengths(crops, config, 2, styled=False).any()
+
+
+def test_a_run_goes_on_from_the_weights_of_another(options: TrainingOptions, tmp_path: Path) -> None:
+    first = replace(options, out=tmp_path / "first", max_steps=2)
+    second = replace(options, out=tmp_path / "second", max_steps=1, start=first.out)
+    third = replace(second, out=tmp_path / "third")
+    for run in (first, second, third):
+        run.out.mkdir()
+        (run.out / "cache").symlink_to(options.out / "cache")
+    with pytest.raises(TrainingError, match="nothing to start from"):
+        train_semantic.train(second)
+    train_semantic.train(first)
+    path = first.out / "semantic" / "model.safetensors"
+    weights = load_file(path)
+    train_semantic.train(second)
+    moved = load_file(second.out / "semantic" / "model.safetensors")
+    fresh = SemanticStage(PRESETS["tiny"].semantic).state_dict()
+    name = "table.weight"
+    assert (moved[name] - weights[name]).norm() < 0.3 * (moved[name] - fresh[name]).norm()
+    save_file({**weights, "strange": weights[name].clone()}, path)
+    with pytest.raises(TrainingError, match="strange"):
+        train_semantic.train(third)

@@ -20,6 +20,7 @@ from model.engine.runner import ModelRunner
 from model.engine.scheduler import Batch
 from model.engine.sequence import Prompt, Reason, Sequence
 from model.errors import GenerationError
+from model.stages import AutoregressiveStage
 from tests.conftest import chord
 from tests.model.engine.fakes import RecordingSink
 
@@ -32,6 +33,9 @@ def build(*, kernels: bool) -> AudioLM:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         parts = {kind.part: kind.build(configs.get(kind.part, getattr(tiny, kind.part))) for kind in KINDS}
+        for part in parts.values():
+            if isinstance(part, AutoregressiveStage) and part.style is not None:
+                torch.nn.init.normal_(part.style.outer.weight)  # untrained it would add nothing
     for name, part in parts.items():
         part.eval()
         if name in frames:
