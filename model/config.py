@@ -14,7 +14,7 @@ from typing import Any, Self
 from model.errors import ConfigError
 
 SAMPLE_RATE = 16_000
-STYLE = 1.4  # measured: a continuation's voice is found more often than at 1, and nothing else changes
+STYLE = 1.4  # of 1, 1.4 and 1.8, the one at which most of 46 held-out prompts' voices were found again
 
 
 class _Strict:
@@ -88,9 +88,7 @@ class StageConfig(_Strict):
     first_codebook: int = 0  # index of its first codebook in the codec's stack
     conditioning_vocab: int = 0  # semantic clusters it is conditioned on, 0 for none
     lookahead: int = 0  # future semantic frames added to the input embedding
-    style: float = (
-        0.0  # how strongly a prompt's style is added in use (model.style; 1 in training), 0: there is none
-    )
+    style: float = 0.0  # how strongly a prompt's style (model.style) is added in use; 1 in training, 0: none
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,7 +79,7 @@ class TrainingRun:
         modules: dict[str, nn.Module],
         optimizers: dict[str, torch.optim.Optimizer],
         *,
-        averaged: tuple[str, ...] | list[str] = (),
+        averaged: Sequence[str] = (),
         decay: float = 0.999,
     ) -> None:
         self.part, self.out = part, options.out / part

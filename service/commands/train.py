@@ -23,6 +23,7 @@ LEARNS_FROM = {
     "coarse": ("tokenizer", "codec"),
     "fine": ("tokenizer", "codec"),
 }
+STARTS_FROM_WEIGHTS = ("semantic", "coarse", "fine", "detector")
 
 EXAMPLES = """\
   audiolm train all --preset starter --data corpus/speech --data corpus/piano --out runs/mine --minutes 240
@@ -50,7 +51,10 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget, resumed or not")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN_DIR")
     parser.add_argument(
-        "--start", type=Path, metavar="RUN_DIR", help="begin with the weights of another run, of this preset"
+        "--start",
+        type=Path,
+        metavar="RUN_DIR",
+        help="begin a stage or the detector with the weights of another run of this preset",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="default: CUDA if there is one, else the CPU")
@@ -64,8 +68,13 @@ def register(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from model.errors import ConfigError
     from model.training.loop import TrainingOptions
 
+    if args.start is not None and args.part not in STARTS_FROM_WEIGHTS:
+        raise ConfigError(
+            f"--start is for {', '.join(STARTS_FROM_WEIGHTS)}; {args.part} decides anew what tokens mean"
+        )
     options = TrainingOptions(
         preset=args.preset,
         data=tuple(args.data),

@@ -192,6 +192,16 @@ def test_bundle_inspect_and_verify(
     assert "bundle.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", ["codec", "tokenizer", "all"])
+def test_training_does_not_start_from_weights_whose_tokens_would_change(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--start", str(tmp_path)]
+    assert main(["train", part, *folders, "--minutes", "1"]) == 2
+    assert "--start is for semantic" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_bundle_inspect_sums_up_the_training() -> None:
     data = [
         {"corpus": "a", "kind": "piano", "licence": "CC0", "source": f"piece {i}", "hours": 0.25}
