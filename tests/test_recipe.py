@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from model.bundle import OPTIONAL_PARTS, PARTS, read_manifest
+from model.bundle import OPTIONAL_PARTS, PARTS, load_bundle, read_manifest
 from model.training.data import MANIFEST_COLUMNS
 from service.cli import main
 from tests.conftest import chord
@@ -65,3 +66,24 @@ def test_from_recordings_to_a_continuation(
     wave, _ = soundfile.read(out, dtype="float32")
     assert len(wave) == len(prompt) + 16_000
     assert np.array_equal(wave[: len(prompt)], prompt)
+
+    again, second = tmp_path / "again", tmp_path / "second"
+    assert main(["bundle", "unpack", str(again), str(bundle)]) == 0
+    go_on = ["train", "coarse", "--preset", "tiny", "--data", str(corpus), "--minutes", "0.01"]
+    assert main([*go_on, "--start", str(again), "--out", str(again)]) in (0, 1)
+    make = [
+        "bundle",
+        "make",
+        str(again),
+        str(second),
+        "--preset",
+        "tiny",
+        "--card",
+        str(tmp_path / "card.md"),
+    ]
+    assert main(make) == 0
+    ours, theirs = load_bundle(second), load_bundle(bundle)
+    for part in set(ours.parts) - {"coarse"}:  # also in 8 bits nothing is lost on the way
+        for name, weight in ours.parts[part].state_dict().items():
+            assert torch.equal(weight, theirs.parts[part].state_dict()[name]), f"{part}: {name}"
+    assert main(["bundle", "unpack", str(again), str(bundle)]) == 2  # never over a run

@@ -110,6 +110,7 @@ def measure(args: argparse.Namespace, durations: Sequence[float], tick: Any) -> 
     """Everything the tables show."""
     from model.distortions.registry import Material, distortions
     from model.evaluation import provenance
+    from model.evaluation.marking import imperceptibility
     from model.evaluation.provenance_material import gather, pieces
     from model.watermark import WatermarkKey
 
@@ -132,5 +133,6 @@ def measure(args: argparse.Namespace, durations: Sequence[float], tick: Any) -> 
         "battery": provenance.battery(sounds, attacks, judges, durations, args.seed, tick),
         "false_positives": provenance.false_positives(negatives, judges, tick),
         "keys": provenance.keys(sounds, judges, provenance.BATTERY_SECONDS, args.seed),
+        "imperceptibility": imperceptibility(sounds.made, judges.key),
         "segments": provenance.segments(sounds, attacks, judges, args.seed, tick),
     }

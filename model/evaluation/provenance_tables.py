@@ -18,6 +18,7 @@ def provenance_tables(results: dict[str, Any]) -> list[Table]:
     if len(by_seconds) > 1:
         found.append(duration_table(by_seconds))
     found += [false_positive_table(results["false_positives"], results["keys"])]
+    found.append(imperceptibility_table(results["imperceptibility"]))
     found.append(segment_table(results["segments"]))
     return found
 
@@ -107,6 +108,17 @@ def false_positive_table(values: dict[str, Any], keys: dict[str, Any]) -> Table:
         cells,
         note,
     )
+
+
+def imperceptibility_table(values: dict[str, Any]) -> Table:
+    rows = [("SNR, dB ↑", values["clips"], values["snr"], 1)]
+    if values["pesq"] is not None:
+        rows.append(("PESQ-WB ↑", values["pesq"]["clips"], values["pesq"], 2))
+    cells = [
+        (name, str(clips), number(row["mean"], digits), number(row["lowest"], digits))
+        for name, clips, row, digits in rows
+    ]
+    return Table("Marked against unmarked generations", ("", "clips", "mean", "lowest"), cells)
 
 
 def segment_table(values: dict[str, Any]) -> Table:

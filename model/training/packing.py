@@ -1,6 +1,7 @@
-"""From a training run to a bundle: the weights each part exported, its reports, and what it was trained on.
+"""From a training run to a bundle and back: the weights each part exported, its reports, and what it was trained on.
 
-Expects RUN_DIR/<part>/config.json, model.safetensors and, if the part's training reached its end, report.json.
+A run's parts are RUN_DIR/<part>/config.json, model.safetensors and, if the part's training reached its end,
+report.json.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.bundle import CARD, INT8_PARTS, OPTIONAL_PARTS, PARTS, BundleInfo, save_bundle
+from safetensors.torch import save_file
+
+from model.bundle import CARD, INT8_PARTS, OPTIONAL_PARTS, PARTS, BundleInfo, load_bundle, save_bundle
 from model.config import PRESETS
-from model.errors import BundleError, ConfigError
+from model.errors import BundleError, ConfigError, TrainingError
 from model.training.data import read_manifest
-from model.training.frozen import load_part
+from model.training.frozen import load_part, save_operating_points
 
 
 def pack_run(
@@ -61,6 +64,30 @@ def pack_run(
         card.read_text(),
         int8_parts,
     )
+
+
+def unpack_bundle(path: Path, run_dir: Path) -> None:
+    """Write the parts of the bundle at `path` to `run_dir`, as their training would have left them, to train on from.
+
+    Weights that the bundle keeps in 8 or 16 bits stay as coarse as they are there, so the codec and the tokenizer make
+    the tokens that the bundle's do. Raises BundleError, and TrainingError where `run_dir` has a part already.
+    """
+    bundle = load_bundle(path)
+    taken = [part for part in bundle.parts if (run_dir / part).exists()]
+    if taken:
+        raise TrainingError(f"{run_dir / taken[0]} exists: choose another folder")
+    reports = bundle.info.training.get("reports", {})
+    for part, module in bundle.parts.items():
+        folder = run_dir / part
+        folder.mkdir(parents=True)
+        config = module.config.to_dict()  # type: ignore[union-attr, operator]
+        points = config.pop("operating_points", None)
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        save_file(module.state_dict(), folder / "model.safetensors")
+        if points is not None:
+            save_operating_points(run_dir, module.config.operating_points)  # type: ignore[union-attr, arg-type]
+        if reports.get(part):
+            (folder / "report.json").write_text(json.dumps(reports[part], indent=1) + "\n")
 
 
 def _report(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""`audiolm bundle`: look into a bundle, check it, make one from a training run."""
+"""`audiolm bundle`: look into a bundle, check it, make one from a training run or a run from it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ EXAMPLES = """\
   audiolm bundle inspect                          sizes, rates, training data and licences of the shipped bundle
   audiolm bundle verify bundles/mine              load every weight and check that the parts fit together
   audiolm bundle make runs/mine bundles/mine --data corpus/speech --card MODEL_CARD.md
+  audiolm bundle unpack runs/mine                 the shipped bundle's parts as a run, to teach them your recordings:
+  audiolm train coarse --data corpus/mine --start runs/mine --out runs/mine --minutes 30
 """
 
 
@@ -61,6 +63,11 @@ def register(subparsers: Subparsers) -> None:
         help="parts whose matrices are stored in 8 bits (default: semantic coarse fine); the rest in 16",
     )
     make.set_defaults(run=run_make)
+
+    unpack = actions.add_parser("unpack", help="make a training run of a bundle's parts, to go on from")
+    unpack.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder to write the parts to")
+    unpack.add_argument("bundle", type=Path, nargs="?", metavar="DIR", help="default: the bundle that ships")
+    unpack.set_defaults(run=run_unpack)
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -122,4 +129,13 @@ def run_make(args: argparse.Namespace) -> int:
     )
     size = sum(file.stat().st_size for file in args.output.iterdir())
     print(f"{args.output}: {size / 2**20:.1f} MiB")
+    return 0
+
+
+def run_unpack(args: argparse.Namespace) -> int:
+    from model.bundle import SHIPPED
+    from model.training.packing import unpack_bundle
+
+    unpack_bundle(args.bundle or SHIPPED, args.run_dir)
+    print(f"{args.run_dir}: go on with 'audiolm train PART --start {args.run_dir} --out {args.run_dir} ...'")
     return 0

@@ -17,6 +17,7 @@ from model.distortions.amplitude import Gain
 from model.errors import ConfigError, TrainingError
 from model.evaluation.clips import read_recordings
 from model.evaluation.command import main
+from model.evaluation.marking import imperceptibility, signal_to_mark
 from model.evaluation.provenance import Judges, battery, threshold_at
 from model.evaluation.provenance_material import Sounds, pieces
 from model.training.data import MANIFEST_COLUMNS
@@ -86,6 +87,16 @@ def test_what_is_measured_does_not_depend_on_what_else_is(sounds: Sounds) -> Non
     assert among["1"]["b"] == alone["1"]["b"]
 
 
+def test_marking_is_measured_against_the_unmarked(sounds: Sounds) -> None:
+    pytest.importorskip("pesq")
+    sound = sounds.made[0]
+    assert signal_to_mark(sound, 0.9 * sound) == pytest.approx(20.0, abs=0.01)
+    found = imperceptibility(sounds.made, KEY)
+    assert 15 < found["snr"]["lowest"] <= found["snr"]["mean"] < 60
+    assert found["pesq"]["clips"] == 3
+    assert 4.0 < found["pesq"]["lowest"] <= found["pesq"]["mean"] < 4.65
+
+
 def test_pieces_come_from_all_recordings_in_turn(corpus: Path) -> None:
     recordings = read_recordings(corpus)
     found = list(pieces(recordings, 5, 5.0, seed=0))
@@ -106,7 +117,12 @@ def test_the_command_prints_tables_and_writes_every_number(
     more = ("--attacks", "gain_-6dB", "--out", str(report), "--generated", str(made))
     assert run(tiny_bundle, corpus, *more) == 0
     first = capsys.readouterr().out
-    for title in ("Watermark on clips of 1 s", "Classifier on clips of 1 s", "Which seconds are ours"):
+    for title in (
+        "Watermark on clips of 1 s",
+        "Classifier on clips of 1 s",
+        "Marked against",
+        "Which seconds are ours",
+    ):
         assert title in first
     results: dict[str, Any] = json.loads(report.read_text())
     assert set(results["battery"]["1"]) == {"clean", "gain_-6dB"}
