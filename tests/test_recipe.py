@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 
 from model.bundle import OPTIONAL_PARTS, PARTS, load_bundle, read_manifest
 from model.training.data import MANIFEST_COLUMNS
+from model.training.frozen import load_part
 from service.cli import main
 from tests.conftest import chord
 
@@ -87,3 +90,13 @@ def test_from_recordings_to_a_continuation(
         for name, weight in ours.parts[part].state_dict().items():
             assert torch.equal(weight, theirs.parts[part].state_dict()[name]), f"{part}: {name}"
     assert main(["bundle", "unpack", str(again), str(bundle)]) == 2  # never over a run
+
+    for file in (again / "detector").iterdir():
+        file.unlink()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "service.cli", "train", "detector", "--preset", "tiny", "--data", str(corpus)]
+    done = subprocess.run(
+        [*command, "--out", str(again), "--minutes", "0.02"], capture_output=True, text=True, timeout=240
+    )
+    assert "detector: AUC against recordings" in done.stdout, done.stderr
+    assert load_part(again, "detector").config.operating_points

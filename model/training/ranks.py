@@ -7,11 +7,15 @@ optimizers or losses needs no special case. Without torchrun every function is a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+LONGEST_WAIT = timedelta(hours=24)  # the first rank may have hours of work that the others wait for
 
 
 class Ranks:
@@ -22,7 +26,7 @@ class Ranks:
         self.rank, self.world_size = 0, 1
         if "RANK" in os.environ:
             if not dist.is_initialized():
-                dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+                dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
             self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
 
     def share(self, tensors: Iterable[Tensor]) -> None:
@@ -49,6 +53,15 @@ class Ranks:
         dist.broadcast(clock, 0)
         dist.all_reduce(caught, dist.ReduceOp.MAX)
         return float(clock), int(caught) or None
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The block on the first rank, then on the others, which find what it wrote."""
+        if self.rank > 0:
+            self.wait()
+        yield
+        if self.rank == 0:
+            self.wait()
 
     def wait(self) -> None:
         """Until every rank is here."""

@@ -32,8 +32,9 @@ from model.training.calibration import fit, operating_points
 from model.training.data import AudioStore
 from model.training.frozen import load_part, save_operating_points
 from model.training.held_out import Track, by_origin, in_turn, pieces, tracks_of
-from model.training.loop import Check, Report, TrainingOptions, TrainingRun, adamw
+from model.training.loop import Check, Report, TrainingOptions, TrainingRun, adamw, training_device
 from model.training.marking import random_mark
+from model.training.ranks import Ranks
 from model.training.take_maker import TakeMaker
 from model.training.takes import Samples
 from model.training.window_draw import WindowDraw
@@ -68,15 +69,16 @@ def train(options: TrainingOptions) -> Report:
     """Train into `options.out / "detector"`, from the run's other parts. Raises TrainingError for one not trained."""
     config = PRESETS[options.preset].detector
     cache = options.out / "cache"
-    audio = {split: AudioStore.build(options.data, cache, split) for split in SPLITS}
-    refuse_shared_speakers(audio)
-
-    maker = TakeMaker.load(options, random_mark)
-    takes = maker.stores(cache, SPLITS)
-    wanted = TAKE_SECONDS_PER_MINUTE * options.minutes
-    if not (options.out / "detector" / "checkpoint.pt").exists():
-        maker.fill(takes, audio, wanted, TAKES_SHARE * options.minutes)
-    del maker
+    ranks = Ranks(training_device(options))
+    with ranks.first_before_others():
+        audio = {split: AudioStore.build(options.data, cache, split) for split in SPLITS}
+        refuse_shared_speakers(audio)
+        maker = TakeMaker.load(options, random_mark)
+        takes = maker.stores(cache, SPLITS)
+        if ranks.rank == 0 and not (options.out / "detector" / "checkpoint.pt").exists():
+            wanted = TAKE_SECONDS_PER_MINUTE * options.minutes
+            maker.fill(takes, audio, wanted, TAKES_SHARE * options.minutes)
+        del maker
 
     torch.manual_seed(options.seed)
     detector = Detector(config)
