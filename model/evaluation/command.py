@@ -36,7 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sentences", type=Path, metavar="FILE", help="text, one sentence per line, for spotting real words"
     )
-    parser.add_argument("--clips", type=int, default=24, metavar="N", help="prompts of speech (default: 24)")
+    parser.add_argument(
+        "--clips", type=int, default=24, metavar="N", help="prompts of each kind (default: 24)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which clips, and what is sampled (default: 0)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="a report with players and spectrograms")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every number")

@@ -40,7 +40,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. `clips`: prompts of speech; half as many of piano, two thirds as many for the codec."""
+    """How much is measured. `clips`: prompts of each kind; the codec hears 2/3 as many of speech, 1/3 of piano."""
 
     clips: int = 24
     prompt_seconds: float = 3.0  # as in AudioLM's experiments
@@ -161,9 +161,9 @@ def continuation_section(subject: Subject) -> dict[str, Any]:
     rng, plan = subject.rng(4), subject.plan
     result: dict[str, Any] = {"prompt_seconds": plan.prompt_seconds, "seconds": plan.seconds}
     least = plan.prompt_seconds + plan.seconds
-    for kind, count in ((SPEECH, plan.clips), (PIANO, max(1, plan.clips // 2))):
-        prompts = voice_prompts(subject, count, rng) if kind == SPEECH else []
-        prompts = prompts or subject.draw(kind, "test", count, rng, min_seconds=least)
+    for kind in (SPEECH, PIANO):
+        prompts = voice_prompts(subject, plan.clips, rng) if kind == SPEECH else []
+        prompts = prompts or subject.draw(kind, "test", plan.clips, rng, min_seconds=least)
         if not prompts:
             continue
         done = 0
@@ -187,10 +187,14 @@ def continuation_section(subject: Subject) -> dict[str, Any]:
             subject.report("voice: fitting the speaker classifier")
             result[kind]["voice"] = _voice(subject, made, rng)
         else:
+            codec = subject.audiolm.codec
+            truths = [item.truth for item in made]
+            codes = [codec_quality.encode_clip(codec, truth) for truth in truths]
             result[kind]["kept"] = evaluate_piano(
                 [item.prompt for item in made],
                 [item.continuation for item in made],
-                [item.truth for item in made],
+                truths,
+                [codec_quality.decode_clip(codec, c, len(t)) for c, t in zip(codes, truths, strict=True)],
                 [item.recording.speaker for item in made],
                 rng,
             )

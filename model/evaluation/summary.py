@@ -127,11 +127,17 @@ def continuation_tables(values: dict[str, Any]) -> list[Table]:
     if "kept" in values.get(PIANO, {}):
         titles = {
             "key": "key: correlation of pitch classes",
-            "rhythm": "pulse: correlation of rhythms",
-            "tempo": "tempo within 8 %: share",
+            "tempo": "tempo: overlap of the intervals between notes",
         }
-        columns = ("", "continuation ↑", "another prompt's", "margin ↑", "true continuation")
-        order = ("continuation", "other", "margin", "truth")
+        columns = (
+            "",
+            "continuation ↑",
+            "another prompt's",
+            "margin ↑",
+            "true continuation",
+            "that through the codec",
+        )
+        order = ("continuation", "other", "margin", "truth", "ceiling")
         rows = [
             (title, *(interval(values[PIANO]["kept"][name][column]) for column in order))
             for name, title in titles.items()
