@@ -2,10 +2,10 @@
 
 Each takes float32 or bf16 rows and is chosen for two properties: it reads as few weight bytes as the device allows,
 and a row's result does not depend on how many rows come with it, so that a request's tokens are the same alone and in
-a batch. On CPUs that `model.native` has kernels for, those have both. Measured with torch 2.11 and AVX-512, for the
-shapes of all presets and 1 to 64 rows: oneDNN's bf16 layout has both, too, save that a single row of more than 1,024
-values is summed in another order; float32 products take other kernels below four rows. Such few rows are filled up
-with zeros.
+a batch. On CPUs that `model.native` has kernels for, those have both. Measured with torch 2.11 on AVX-512 and on AMX,
+for the shapes of all presets and 1 to 64 rows: oneDNN's bf16 layout has both, too, save that rows of more than 1,024
+values are summed in an order that depends on how many there are; float32 products take other kernels below 16 rows (of
+Intel's library, below four elsewhere). So rows are filled up with zeros, and long ones go in blocks of one size.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from model.native.kernels import NativeLinear
 
 
-def fill_rows(rows: Tensor, least: int) -> Tensor:
-    """rows [M, C] with zeros below up to `least` rows."""
-    return F.pad(rows, (0, 0, 0, least - rows.shape[0])) if rows.shape[0] < least else rows
+BLOCK_ROWS = 16
+LONG = 1024  # values of a row
+
+
+def fill_rows(rows: Tensor, count: int) -> Tensor:
+    """rows [M, C] with zeros below up to `count` rows."""
+    return F.pad(rows, (0, 0, 0, count - rows.shape[0])) if rows.shape[0] < count else rows
 
 
 class PackedLinear(nn.Module):
@@ -27,14 +31,20 @@ class PackedLinear(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.least_rows = 2 if weight.shape[1] > 1024 else 1
+        self.long = weight.shape[1] > LONG
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(torch.bfloat16).contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.to(torch.bfloat16).flatten(0, -2)
-        filled = fill_rows(rows, self.least_rows)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(filled, self.packed, None, "none", [], "")
-        return torch.unflatten(out[: rows.shape[0]], 0, x.shape[:-1])
+        if self.long:
+            blocks = [self._product(fill_rows(block, BLOCK_ROWS)) for block in rows.split(BLOCK_ROWS)]
+            out = torch.cat(blocks)[: rows.shape[0]]
+        else:
+            out = self._product(rows)
+        return torch.unflatten(out, 0, x.shape[:-1])
+
+    def _product(self, rows: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(rows, self.packed, None, "none", [], "")  # type: ignore[no-any-return]
 
     @staticmethod
     def supported() -> bool:
@@ -45,7 +55,6 @@ class PackedLinear(nn.Module):
 class PaddedLinear(nn.Module):
     """Float32 weights, for any CPU."""
 
-    LEAST_ROWS = 4
     weight: Tensor
 
     def __init__(self, weight: Tensor) -> None:
@@ -54,7 +63,7 @@ class PaddedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.float().flatten(0, -2)
-        out = F.linear(fill_rows(rows, self.LEAST_ROWS), self.weight)
+        out = F.linear(fill_rows(rows, BLOCK_ROWS), self.weight)
         return torch.unflatten(out[: rows.shape[0]], 0, x.shape[:-1])
 
 
