@@ -26,6 +26,7 @@ from model.config import SAMPLE_RATE
 from model.detector import Detector
 from model.errors import ConfigError, GenerationError
 from model.generation import fine_windows, generate_coarse, generate_fine, generate_semantic
+from model.linear import replace_linears
 from model.rendering import cuts_of, ease_seam, render
 from model.sampling import Sampling
 from model.stages import CoarseStage, FineStage, SemanticStage, Stage
@@ -114,6 +115,8 @@ class AudioLM:
         audiolm = cls(**parts, info=bundle.info)
         for stage in (audiolm.semantic, audiolm.coarse, audiolm.fine):
             stage.prepare()
+        for part in (audiolm.codec, audiolm.tokenizer):
+            replace_linears(part)
         return audiolm
 
     @property

@@ -1,4 +1,4 @@
-"""Bias-free linear layers for inference: what `nn.Linear` becomes once nobody will train it any more.
+"""Linear layers for inference: what `nn.Linear` becomes once nobody will train it any more.
 
 Each takes float32 or bf16 rows and is chosen for two properties: it reads as few weight bytes as the device allows,
 and a row's result does not depend on how many rows come with it, so that a request's tokens are the same alone and in
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.native.kernels import NativeLinear
-
 
 BLOCK_ROWS = 16
 LONG = 1024  # values of a row
@@ -92,9 +91,12 @@ def inference_linear(weight: Tensor, bits: int = 16, *, kernels: bool = True) ->
 
 
 def replace_linears(module: nn.Module, bits: int = 16, *, kernels: bool = True) -> None:
-    """Put an inference layer in the place of every bias-free `nn.Linear` below `module`."""
+    """Put an inference layer in the place of every `nn.Linear` below `module`; where there are no kernels, of those
+    without a bias only."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear) and child.bias is None:
-            setattr(module, name, inference_linear(child.weight, bits, kernels=kernels))
-        else:
+        if not isinstance(child, nn.Linear):
             replace_linears(child, bits, kernels=kernels)
+        elif child.bias is None:
+            setattr(module, name, inference_linear(child.weight, bits, kernels=kernels))
+        elif kernels and child.weight.device.type == "cpu" and NativeLinear.supported():
+            setattr(module, name, NativeLinear(child.weight, bits, child.bias))

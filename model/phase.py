@@ -3,7 +3,8 @@
 Phases start from the frequencies of the spectrum's peaks, advanced from window to window (single pass spectrogram
 inversion, Beauregard, Harish & Wyse 2015), and are then improved by the fast Griffin-Lim algorithm (Perraudin, Balazs &
 Sondergaard 2013). Samples that are already known, the sound that was made before, stay as they are, and the phases go
-on from them: sound can be made piece by piece. Deterministic: there is no random start.
+on from them: sound can be made piece by piece. Deterministic: there is no random start. On a CPU with kernels those
+iterate (`model.native.phases`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MOMENTUM = 0.99
+from model.native import phases as native
+
+LEAD = 0.99 / 1.99  # of the last iteration's spectrum, which the next one moves away from
 TINY = 1e-8
 
 
@@ -23,22 +26,37 @@ def reconstruct(magnitudes: Tensor, window: Tensor, hop: int, past: Tensor, iter
 
     past [B, P]: what is known of its first samples, P >= 0; they are matched, not copied.
     """
-    windows = _Windows(window, hop)
-    spectrum = torch.polar(magnitudes, _first_phases(magnitudes, windows, past))
+    windows = Windows(window, hop)
+    phases = _first_phases(magnitudes, windows, past)
+    if magnitudes.device.type == "cpu" and native.supported(windows.length, hop):
+        share = windows.share(magnitudes.shape[1])[0]
+        rows = zip(magnitudes, phases, past, strict=True)
+        return torch.stack(
+            [
+                native.improve(size, phase, window, hop, share, known, iterations, LEAD)
+                for size, phase, known in rows
+            ]
+        )
+    return improve_by_tensors(magnitudes, phases, windows, past, iterations)
+
+
+def improve_by_tensors(
+    magnitudes: Tensor, phases: Tensor, windows: Windows, past: Tensor, iterations: int
+) -> Tensor:
+    """Sound [B, N] with magnitudes [B, H, bins] whose phases [B, H, bins] were made to agree, on any device."""
+    spectrum = torch.polar(magnitudes, phases)
     previous: Tensor | None = None
     for _ in range(iterations):
         sound = windows.join(spectrum)
         sound[:, : past.shape[1]] = past
         consistent = windows.split(sound)
-        ahead = consistent
-        if previous is not None:
-            ahead = consistent - (MOMENTUM / (1 + MOMENTUM)) * previous
+        ahead = consistent if previous is None else consistent - LEAD * previous
         previous = consistent
         spectrum = magnitudes * (ahead / (ahead.abs() + TINY))
     return windows.join(spectrum)
 
 
-class _Windows:
+class Windows:
     """Windowed spectra of overlapping pieces [B, H, bins] <-> sound [B, N]. The window is a whole number of hops."""
 
     def __init__(self, window: Tensor, hop: int) -> None:
@@ -50,9 +68,11 @@ class _Windows:
         return spectra
 
     def join(self, spectra: Tensor) -> Tensor:
-        pieces = torch.fft.irfft(spectra, self.length) * self.window
-        ones = self.window.square().expand(1, spectra.shape[1], -1)
-        return self._add(pieces) / self._add(ones).clamp_min(1e-3)
+        return self._add(torch.fft.irfft(spectra, self.length) * self.window) * self.share(spectra.shape[1])
+
+    def share(self, count: int) -> Tensor:
+        """One over what the squares of `count` windows add up to, [1, N]."""
+        return 1 / self._add(self.window.square().expand(1, count, -1)).clamp_min(1e-3)
 
     def _add(self, pieces: Tensor) -> Tensor:
         rows, count, _ = pieces.shape
@@ -63,7 +83,7 @@ class _Windows:
         return sound.flatten(1)
 
 
-def _first_phases(magnitudes: Tensor, windows: _Windows, past: Tensor) -> Tensor:
+def _first_phases(magnitudes: Tensor, windows: Windows, past: Tensor) -> Tensor:
     """Phases [B, H, bins]: every bin turns with the peak nearest to it, from where the known samples end."""
     advance = 2 * math.pi * windows.hop / windows.length * _peak_positions(magnitudes)  # (B, H, bins)
     turned = functional.pad(0.5 * (advance[:, 1:] + advance[:, :-1]), (0, 0, 1, 0)).cumsum(1)

@@ -1,6 +1,7 @@
 """The compiled kernels: C sources beside this file, compiled once with the C compiler of the machine, if it has one.
 
-Decisions held here: x86 CPUs with AVX-512 VNNI only, compiled for any such CPU, so that what one machine compiled
+Decisions held here: x86 CPUs with AVX-512 VNNI only, compiled for any such CPU (where it has AMX, too, is seen at run
+time), so that what one machine compiled
 (while an image is built, say) runs on another; the object lies beside its sources, or in the user's cache folder where
 that is not writable, under a name that changes with the sources. Where anything is missing there are no kernels, and
 everything runs through PyTorch. Run as a program, by a Python without further packages, it compiles ahead of time.
@@ -109,11 +110,32 @@ class Stage(ctypes.Structure):
     )
 
 
+class Phases(ctypes.Structure):
+    _fields_ = (
+        ("magnitudes", ctypes.c_void_p),
+        ("window", ctypes.c_void_p),
+        ("share", ctypes.c_void_p),
+        ("past", ctypes.c_void_p),
+        ("turns", ctypes.c_void_p),
+        ("place", ctypes.c_void_p),
+        ("radices", ctypes.c_void_p),
+        ("stages", ctypes.c_int64),
+        ("length", ctypes.c_int64),
+        ("hop", ctypes.c_int64),
+        ("groups", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("known", ctypes.c_int64),
+        ("iterations", ctypes.c_int64),
+        ("lead", ctypes.c_double),
+    )
+
+
 _INT, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
 FUNCTIONS: dict[str, tuple[type, ...]] = {
-    "linear_rows": (_ADDRESS, _ADDRESS, _INT, _ADDRESS),
+    "linear_rows": (_ADDRESS, _ADDRESS, _INT, _ADDRESS, ctypes.c_int),
     "transformer_rows": (_ADDRESS, _ADDRESS, _ADDRESS, _INT, _INT, _ADDRESS, _ADDRESS, _ADDRESS),
     "draw_rows": (_ADDRESS, _INT, _INT, _INT, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS),
+    "improve_phases": (_ADDRESS, _ADDRESS, _ADDRESS),
     "stage_steps": (_ADDRESS, _ADDRESS, _ADDRESS, _INT, _INT, _ADDRESS),
 }
 

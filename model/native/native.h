@@ -25,7 +25,8 @@ INLINE floats load(const float *from) { return *(const loose_floats *)from; }
 INLINE void store(float *to, floats value) { *(loose_floats *)to = value; }
 INLINE floats splat(float value) { return value - (floats){0}; }
 INLINE floats choose(ints mask, floats yes, floats no) { return (floats)((mask & (ints)yes) | (~mask & (ints)no)); }
-INLINE floats largest(floats a, floats b) { return choose(a > b, a, b); }
+INLINE floats largest(floats a, floats b) { return (floats)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE floats smallest(floats a, floats b) { return (floats)_mm512_min_ps((__m512)a, (__m512)b); }
 
 // Keys and values are kept as halves (IEEE binary16), which halves what attention reads.
 typedef uint16_t half;
@@ -38,30 +39,37 @@ INLINE void store_halves(half *to, floats value) {
     _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
 }
 
+// the first n of 16 values, then zeros
+INLINE floats load_first(const float *from, int64_t n) {
+    return (floats)_mm512_maskz_loadu_ps((__mmask16)(n < LANES ? (1u << n) - 1 : 0xffff), from);
+}
+
+INLINE void store_first(float *to, floats value, int64_t n) {
+    _mm512_mask_storeu_ps(to, (__mmask16)(n < LANES ? (1u << n) - 1 : 0xffff), (__m512)value);
+}
+
+// lane i to lane i + 8, the sums to those 4 away, and so on: the one order in which lanes are summed
 INLINE float sum_lanes(floats v) {
-    float lane[LANES];
-    store(lane, v);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
-    return lane[0];
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
 }
 
-INLINE float max_lanes(floats v) {
-    float lane[LANES];
-    store(lane, v);
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++) lane[i] = lane[i] > lane[i + width] ? lane[i] : lane[i + width];
-    return lane[0];
+INLINE float max_lanes(floats v) { return _mm512_reduce_max_ps((__m512)v); }
+
+#define MAGIC 12582912.0f  // 1.5 * 2^23: adding it to a float rounds that to a whole number
+INLINE ints rounded(floats x) { return (ints)(x + MAGIC) - (ints)splat(MAGIC); }
+
+// The low bytes of 16 values.
+INLINE void store_bytes(uint8_t *to, ints values) {
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8((__m512i)values));
 }
 
-// e^x to about 1e-7, 0 below -87 (the coefficients are those of Cephes' expf)
+// e^x to about 1e-7, 0 below -104 (the coefficients are those of Cephes' expf)
 INLINE floats exponential(floats x) {
-    const floats magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    ints lost = x < splat(-87.0f);
-    x = choose(lost, splat(-87.0f), x);
-    x = choose(x > splat(88.0f), splat(88.0f), x);
-    floats shifted = x * 1.44269504f + magic;
-    floats whole = shifted - magic;
+    x = smallest(largest(x, splat(-128.0f)), splat(88.0f));
+    floats whole = x * 1.44269504f + MAGIC - MAGIC;
     floats r = x - whole * 0.693359375f;
     r = r + whole * 2.12194440e-4f;
     floats p = splat(1.9875691500e-4f);
@@ -71,13 +79,12 @@ INLINE floats exponential(floats x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    ints power = ((ints)shifted - (ints)magic) << 23;
-    return choose(lost, (floats){0}, (floats)((ints)p + power));
+    return (floats)_mm512_scalef_ps((__m512)p, (__m512)whole);
 }
 
 // A matrix [outputs, inputs] of int8 with a scale per output, for activations of 16 or 8 bits. `weight`: [outputs / 32]
-// [groups of inputs][32][group], padded with zeros; a group is 2 inputs for 16 bits and 4 for 8, 32 bits of activations
-// either way. `sums`: of each output's weights. `limit`: the largest activation whose sums cannot overflow 32 bits.
+// [inputs / 4][32][4], padded with zeros. `sums`: of each output's weights. `limit`: the largest activation whose sums
+// cannot overflow 32 bits.
 typedef struct {
     const int8_t *weight;
     const float *scale;
@@ -87,9 +94,10 @@ typedef struct {
 } Linear;
 
 #define OUTPUT_BLOCK 32
-#define INPUT_STEP 8  // inputs are padded to a multiple of this
+#define INPUT_STEP 64  // inputs are padded to a multiple of this
 
-// Activations as integers: 16 bits with a sign, or 8 bits above the row's zero. stride in bytes.
+// Activations as integers above the row's zero: a row of bytes each, or one of lower and one of upper bytes. stride in
+// bytes.
 typedef struct {
     uint8_t *values;
     float *step;
@@ -119,9 +127,23 @@ typedef struct {
     int64_t layer_stride, slot_stride, head_stride;
 } Cache;
 
+// A head's values [dim] at the position of cosine and sine [dim], times `scale`.
+INLINE void rotate(const float *x, const float *cosine, const float *sine, int64_t dim, float scale, float *out) {
+    for (int64_t i = 0, middle = dim / 2, n = middle; i < middle; i += LANES, n -= LANES) {
+        floats low = load_first(x + i, n), high = load_first(x + i + middle, n);
+        floats to_low = (floats)_mm512_fmadd_ps((__m512)low, (__m512)load_first(cosine + i, n),
+                                                (__m512)(high * load_first(sine + i, n)));
+        floats to_high = (floats)_mm512_fmadd_ps((__m512)high, (__m512)load_first(cosine + i + middle, n),
+                                                 (__m512)(low * load_first(sine + i + middle, n)));
+        store_first(out + i, to_low * scale, n);
+        store_first(out + i + middle, to_high * scale, n);
+    }
+}
+
+void attend_window(const Transformer *t, const float *mixed, int64_t first, int64_t rows, float *out);
 void transformer_rows(const Transformer *t, const Cache *cache, float *x, int64_t rows, int64_t first,
                       const int64_t *slots, const int64_t *positions, const int64_t *visible);
-void linear_rows(const Linear *linear, const float *x, int64_t count, float *out);
+void linear_rows(const Linear *linear, const float *x, int64_t count, float *out, int add);
 
 // How each row draws: see model.sampling. top_k and top_p may be null.
 typedef struct {
@@ -134,5 +156,5 @@ void draw_rows(const float *logits, int64_t rows, int64_t codebooks, int64_t voc
                const int64_t *steps, const double *noise, int64_t *ids);
 
 // Memory of this thread that lasts until it ends; the same `use` gets the same memory, grown when needed.
-enum { ROWS, STEPS, ZEROS, NORMED, MIXED, HIDDEN, SCORES, QUERIES, WEIGHTS, EMBEDDED, LOGITS, DRAWN, USES };
+enum { ROWS, STEPS, ZEROS, NORMED, MIXED, ATTENDED, HIDDEN, SCORES, QUERIES, INPUTS, KEYS, VALUES, WEIGHTS, EMBEDDED, LOGITS, DRAWN, TRANSFORM, SOUND, USES };
 void *scratch(int use, size_t bytes);

@@ -68,7 +68,7 @@ EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positio
             drawn_at[r] = field[START][r] + step[r] - field[ORIGIN][r];
         }
         transformer_rows(t, cache, x, rows, 0, own, step, visible);
-        linear_rows(stage->head, x, rows, logits);
+        linear_rows(stage->head, x, rows, logits, 0);
         draw_rows(logits, rows, stage->codebooks, stage->vocab, sampling, drawn_at, NULL, ids);
         for (int64_t r = 0; r < rows; r++) {
             int64_t *tokens = stage->tokens + field[SLOT][r] * stage->token_slot_stride + field[START][r];

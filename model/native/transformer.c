@@ -4,7 +4,8 @@
 // sequence. Rows that share a sequence are attended to in groups, which shares loads and changes no sum's order.
 #include "native.h"
 
-#define GROUP 4  // queries that share a pass over keys and values
+#define GROUP 4   // queries that share a pass over keys and values
+#define CHUNK 64  // rows that go through a layer's MLP together: what they widen to stays in the cache beside its weights
 
 static void normalize(const float *x, const float *weight, int64_t n, float *out) {
     floats total = {0}, squares = {0};
@@ -39,10 +40,8 @@ static void gelu(float *x, int64_t n) {
 
 static void narrow(const float *x, int64_t n, half *to, int64_t to_step) {
     for (int64_t i = 0; i < n; i += LANES) {
-        float padded[LANES] = {0};
         half packed[LANES];
-        memcpy(padded, x + i, (size_t)(n - i < LANES ? n - i : LANES) * sizeof(float));
-        store_halves(packed, load(padded));
+        store_halves(packed, load_first(x + i, n - i));
         for (int64_t j = 0; j < LANES && i + j < n; j++) to[(i + j) * to_step] = packed[j];
     }
 }
@@ -50,14 +49,6 @@ static void narrow(const float *x, int64_t n, half *to, int64_t to_step) {
 static float widened(half x) {
     half packed[LANES] = {x};
     return load_halves(packed)[0];
-}
-
-INLINE void rotate(const float *x, const float *cosine, const float *sine, int64_t dim, float scale, float *out) {
-    int64_t middle = dim / 2;
-    for (int64_t i = 0; i < middle; i++) {
-        out[i] = (x[i] * cosine[i] + x[i + middle] * sine[i]) * scale;
-        out[i + middle] = (x[i + middle] * cosine[i + middle] + x[i] * sine[i + middle]) * scale;
-    }
 }
 
 // scores [count][stride]: of queries [count][dim] with the keys of `blocks` blocks from `block` on
@@ -192,40 +183,50 @@ static void attend_rows(const Transformer *t, const Cache *cache, int64_t layer,
     }
 }
 
+// What follows attention: x [count][n_embd] and its residuals.
+static void finish_layer(const Transformer *t, const Layer *layer, const float *attended, int64_t count, float *normed,
+                         float *x) {
+    const int64_t c = t->n_embd;
+    float *hidden = scratch(HIDDEN, (size_t)(count * t->n_ff) * sizeof(float));
+    Rows in = rows_for(&layer->projection, count);
+    for (int64_t r = 0; r < count; r++) quantize_row(&layer->projection, attended + r * c, in, r);
+    multiply(&layer->projection, in, 0, count, x, c, 1);
+    in = rows_for(&layer->up, count);
+    for (int64_t r = 0; r < count; r++) {
+        normalize(x + r * c, layer->mlp_norm, c, normed);
+        quantize_row(&layer->up, normed, in, r);
+    }
+    multiply(&layer->up, in, 0, count, hidden, t->n_ff, 0);
+    in = rows_for(&layer->down, count);
+    for (int64_t r = 0; r < count; r++) {
+        gelu(hidden + r * t->n_ff, t->n_ff);
+        quantize_row(&layer->down, hidden + r * t->n_ff, in, r);
+    }
+    multiply(&layer->down, in, 0, count, x, c, 1);
+}
+
 // Embeddings x [rows, n_embd] become hidden states, after the final norm; of the rows before `first` only keys and
-// values are computed in the last layer, and their x is left undefined.
+// values are computed in the last layer, and their x is left undefined. Without a cache the rows are the positions of
+// one window that all see each other, and slots, positions and visible are not looked at.
 EXPORT void transformer_rows(const Transformer *t, const Cache *cache, float *x, int64_t rows, int64_t first,
                              const int64_t *slots, const int64_t *positions, const int64_t *visible) {
     int64_t width = (t->n_head + 2 * t->n_kv_head) * t->head_dim, c = t->n_embd;
-    int64_t widest = t->n_ff > c ? t->n_ff : c;
     float *normed = scratch(NORMED, (size_t)c * sizeof(float));
     float *mixed = scratch(MIXED, (size_t)(rows * width) * sizeof(float));
-    float *hidden = scratch(HIDDEN, (size_t)(rows * widest) * sizeof(float));
+    float *attended = scratch(ATTENDED, (size_t)(rows * c) * sizeof(float));
     for (int64_t l = 0; l < t->n_layer; l++) {
         const Layer *layer = t->layers + l;
-        int64_t from = l + 1 == t->n_layer ? first : 0, count = rows - from;
+        int64_t from = l + 1 == t->n_layer ? first : 0;
         Rows in = rows_for(&layer->qkv, rows);
         for (int64_t r = 0; r < rows; r++) {
             normalize(x + r * c, layer->attention_norm, c, normed);
             quantize_row(&layer->qkv, normed, in, r);
         }
         multiply(&layer->qkv, in, 0, rows, mixed, width, 0);
-        attend_rows(t, cache, l, mixed, from, rows, slots, positions, visible, hidden);
-        in = rows_for(&layer->projection, rows);
-        for (int64_t r = from; r < rows; r++) quantize_row(&layer->projection, hidden + r * c, in, r);
-        multiply(&layer->projection, in, from, count, x + from * c, c, 1);
-        in = rows_for(&layer->up, rows);
-        for (int64_t r = from; r < rows; r++) {
-            normalize(x + r * c, layer->mlp_norm, c, normed);
-            quantize_row(&layer->up, normed, in, r);
-        }
-        multiply(&layer->up, in, from, count, hidden + from * t->n_ff, t->n_ff, 0);
-        in = rows_for(&layer->down, rows);
-        for (int64_t r = from; r < rows; r++) {
-            gelu(hidden + r * t->n_ff, t->n_ff);
-            quantize_row(&layer->down, hidden + r * t->n_ff, in, r);
-        }
-        multiply(&layer->down, in, from, count, x + from * c, c, 1);
+        if (cache) attend_rows(t, cache, l, mixed, from, rows, slots, positions, visible, attended);
+        else attend_window(t, mixed, from, rows, attended);
+        for (int64_t r = from; r < rows; r += CHUNK)
+            finish_layer(t, layer, attended + r * c, rows - r < CHUNK ? rows - r : CHUNK, normed, x + r * c);
     }
     for (int64_t r = first; r < rows; r++) normalize(x + r * c, t->norm, c, x + r * c);
 }

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.phase import reconstruct
+from model.native import phases as native
+from model.phase import LEAD, Windows, improve_by_tensors, reconstruct
 from model.spectrogram import Spectrogram
 from tests.conftest import chord
 
@@ -75,3 +76,20 @@ def test_rows_do_not_mix() -> None:
     together = sound(rows, past, 4)
     alone = torch.cat([sound(row[None], past[:1], 4) for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(not native.supported(640, 160), reason="this machine has no kernels")
+@pytest.mark.parametrize("hop", [50, 160, 256])  # transforms of every radix
+@pytest.mark.parametrize(("count", "known"), [(1, 0), (15, 300), (16, 0), (35, 560)])
+def test_the_kernels_do_what_the_tensors_do(hop: int, count: int, known: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    windows = Windows(torch.hann_window(4 * hop), hop)
+    magnitudes, phases = torch.rand(2, 1, count, 2 * hop + 1, generator=generator)
+    past = torch.randn(1, min(known, 4 * hop), generator=generator)
+    for iterations in (0, 1, 3):
+        expected = improve_by_tensors(magnitudes, 6 * phases, windows, past, iterations)[0]
+        share = windows.share(count)[0]
+        made = native.improve(
+            magnitudes[0], 6 * phases[0], windows.window, hop, share, past[0], iterations, LEAD
+        )
+        assert float((made - expected).norm() / expected.norm()) < 1e-4

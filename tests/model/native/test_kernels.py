@@ -63,6 +63,14 @@ def test_a_product_is_a_product_and_rows_do_not_mix(
         assert layer(x[:count, None]).shape == (count, 1, shape[0])
 
 
+@pytest.mark.parametrize("outputs", [64, 100])
+def test_a_bias_is_added(outputs: int) -> None:
+    weight, bias, x = numbers(outputs, 36), numbers(outputs, seed=2), numbers(5, 36, seed=3)
+    torch.testing.assert_close(
+        NativeLinear(weight, bias=bias)(x), NativeLinear(weight)(x) + bias, atol=1e-5, rtol=0
+    )
+
+
 def test_the_largest_activations_do_not_overflow() -> None:
     weight = torch.full((32, 4096), 127.0)
     out = NativeLinear(weight)(torch.full((1, 4096), 1e3))
@@ -79,12 +87,15 @@ def test_the_layers_are_those_of_the_plain_transformer(config: StageConfig, caus
     assert torch.equal(native(x, causal=causal, first=40), out[:, 40:])
 
 
-def test_eight_bits_are_near() -> None:
-    plain, native = build(STARTER, bits=8)
-    x = numbers(1, 75, STARTER.n_embd)
-    expected = plain(x, causal=False)
-    error = float((native(x, causal=False) - expected).norm() / expected.norm())
+@pytest.mark.parametrize("config", [TINY, STARTER, GROUPED])
+@pytest.mark.parametrize("length", [1, 33, 75])
+def test_eight_bits_are_near(config: StageConfig, length: int) -> None:
+    plain, native = build(config, bits=8)
+    x = numbers(1, length, config.n_embd)
+    expected, out = plain(x, causal=False), native(x, causal=False)
+    error = float((out - expected).norm() / expected.norm())
     assert 1e-3 < error < 0.1  # weights this large make a network sensitive
+    assert torch.equal(native(x, causal=False, first=length // 2), out[:, length // 2 :])
 
 
 @pytest.mark.parametrize("config", [TINY, STARTER, GROUPED])
