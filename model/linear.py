@@ -36,7 +36,7 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.to(torch.bfloat16).flatten(0, -2)
         if self.long:
-            blocks = [self._product(fill_rows(block, BLOCK_ROWS)) for block in rows.split(BLOCK_ROWS)]
+            blocks = [self._product(fill_rows(block, BLOCK_ROWS)) for block in torch.split(rows, BLOCK_ROWS)]
             out = torch.cat(blocks)[: rows.shape[0]]
         else:
             out = self._product(rows)

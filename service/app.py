@@ -57,7 +57,7 @@ def build_worker(settings: Settings) -> Worker:
         device=_device(settings.device),
         slots=settings.slots,
         max_seconds=settings.max_seconds,
-        threads=settings.torch_threads or cores,  # all but the first give way to the event loop
+        threads=settings.torch_threads or cores,
     )
     return Worker(
         build,

@@ -12,12 +12,14 @@ import asyncio
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Literal
 
 from model.engine.engine import Engine
 from model.engine.errors import Draining, EngineFailed, EngineStopped, NotReady, Overloaded, Unavailable
 from model.engine.sequence import Task
+from service.appointments import Appointments
 from service.gauges import Gauges
 from service.places import Place
 from service.tickets import Ticket, WindowTicket
@@ -57,6 +59,7 @@ class Worker:
         self._engine: Engine | None = None
         self._state: State = "starting"
         self._places: set[Place] = set()
+        self._appointments = defaultdict[str | None, Appointments](lambda: Appointments(max_backlog_seconds))
         self._inbox: list[Task] = []
         self._lock = threading.Lock()  # guards _inbox and _closed
         self._closed = False
@@ -160,8 +163,8 @@ class Worker:
     @property
     def backlog_seconds(self) -> float:
         """Estimated seconds until everything accepted is done."""
-        rows = min(max(self.open_continuations, 1), self.engine.runner.slots)
-        return sum(self.engine.rates.estimate(place.cost(), rows) for place in self._places)
+        rows = max(self.open_continuations, 1)
+        return sum(self._seconds_of(place, rows) for place in self._places)
 
     @property
     def open_tickets(self) -> list[Ticket | WindowTicket]:
@@ -198,18 +201,22 @@ class Worker:
                 raise self._ended_error()
 
     def _check_room(self, place: Place, deadline: float) -> None:
-        waiting = self._open_of(place.stage)
+        waiting, now = self._open_of(place.stage), self.now()
         wait, backlog = self._wait_of(place), self.backlog_seconds
-        retry_after = max(1.0, min(wait, backlog))
         limit = self.max_queue_size if place.stage is None else self.max_window_jobs
         if waiting + place.count > limit:
-            raise Overloaded(f"{waiting} requests are in the queue", retry_after=retry_after)
-        if waiting and wait > self.max_backlog_seconds:
-            raise Overloaded(f"{backlog:.1f} s of work are in the queue", retry_after=retry_after)
-        if waiting and self.now() + wait > deadline:
-            raise Overloaded(
-                f"{backlog:.1f} s of work are before this request's deadline", retry_after=retry_after
-            )
+            reason = f"{waiting} requests are in the queue"
+        elif waiting and wait > self.max_backlog_seconds:
+            reason = f"{backlog:.1f} s of work are in the queue"
+        elif waiting and now + wait > deadline:
+            reason = f"{backlog:.1f} s of work are before this request's deadline"
+        else:
+            return
+        line = min(self.max_backlog_seconds, deadline - now)
+        surplus = (waiting + place.count - limit / 2) / max(waiting, 1)  # of requests, as part of what waits
+        room_in = min(backlog, wait, max(wait - line / 2, surplus * backlog))  # half of what may wait is done
+        own = self._seconds_of(place, max(waiting, 1))
+        raise Overloaded(reason, retry_after=self._appointments[place.stage].give(now, room_in, own))
 
     def _open_of(self, stage: str | None) -> int:
         return sum(place.count for place in self._places if place.stage == stage)
@@ -217,17 +224,21 @@ class Worker:
     def _wait_of(self, new: Place) -> float:
         """Estimated seconds until `new` is done: after all of the work, or after its own kind's at the part of the
         time that is its own whatever the others bring."""
-        engine = self.engine
-        rows = min(self.open_continuations + (new.count if new.stage is None else 1), engine.runner.slots)
-        shares = {stage: limits.share for stage, limits in engine.runner.stages.items() if limits.share}
+        rows = self.open_continuations + (new.count if new.stage is None else 1)
+        shares = {stage: limits.share for stage, limits in self.engine.runner.stages.items() if limits.share}
         own = everything = 0.0
         for place in (*self._places, new):
-            seconds = engine.rates.estimate(place.cost(), rows)
+            seconds = self._seconds_of(place, rows)
             everything += seconds
             if place.stage == new.stage or {place.stage, new.stage}.isdisjoint(shares):
                 own += seconds
         part = shares.get(new.stage or "", 1.0 - sum(shares.values()))
         return min(everything, own / part)
+
+    def _seconds_of(self, place: Place, rows: int) -> float:
+        """Estimated seconds of work of `place` where `rows` continuations share the engine."""
+        engine = self.engine
+        return engine.rates.estimate(place.cost(), min(rows, engine.runner.slots)) / engine.pace.value
 
     def _ended_error(self) -> Unavailable:
         if self.failure is not None:

@@ -1,7 +1,7 @@
 """What work costs and how much of it may run at once: measured seconds per batch, and rows that fit into memory.
 
-`Rates` turns exact counts of work into seconds; `RowBudget` halves what may share a batch after an out-of-memory and
-gives it back slowly. Knows no tensors.
+`Rates` turns exact counts of work into seconds, `Pace` says how many of those pass at once; `RowBudget` halves what may
+share a batch after an out-of-memory and gives it back slowly. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SMOOTHING = 0.2  # weight of the newest batch
+PACE_SECONDS = 0.5  # over which work is summed up
 
 
 class Rates:
@@ -36,6 +37,27 @@ class Rates:
     def estimate(self, units: Mapping[str, int], rows: int) -> float:
         """Seconds of the device for `units` per kind of work when about `rows` requests share it."""
         return sum(n * self.seconds_per_unit(kind, rows) for kind, n in units.items())
+
+
+class Pace:
+    """Seconds of work that get done in a second: above 1 where helpers work beside the engine's thread."""
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._work = 0.0
+        self._since: float | None = None  # the engine has had work from then on
+
+    def did(self, seconds: float) -> None:
+        """A batch took `seconds`."""
+        self._work += seconds
+
+    def look(self, now: float, *, busy: bool) -> None:
+        """Take stock every PACE_SECONDS at most; `busy`: there is work."""
+        if not busy or self._since is None:
+            self._since, self._work = now if busy else None, 0.0
+        elif now - self._since >= PACE_SECONDS:
+            self.value += SMOOTHING * (max(1.0, self._work / (now - self._since)) - self.value)
+            self._since, self._work = now, 0.0
 
 
 class RowBudget:

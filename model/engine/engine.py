@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from model.engine.budget import Rates, RowBudget
+from model.engine.budget import Pace, Rates, RowBudget
 from model.engine.counters import Counters
 from model.engine.errors import (
     Cancelled,
@@ -94,6 +94,7 @@ class Engine:
         self.runner = runner
         self.clock = clock
         self.rates = rates or Rates()
+        self.pace = Pace()
         self.budget = RowBudget()
         self.counters = Counters()
         self.scheduler = Scheduler(
@@ -113,6 +114,7 @@ class Engine:
     def step(self) -> bool:
         """Drop what must end, run one batch. False when there was nothing to run."""
         self._collect()
+        self.pace.look(self.clock(), busy=self.has_work)
         for task, reason in self.scheduler.overdue():
             self.finish(task, reason)
         for task in self.scheduler.admit():
@@ -225,6 +227,7 @@ class Engine:
     def _account(self, batch: Batch, seconds: float) -> None:
         work, rows, counters = batch.work, len(batch.tasks), self.counters
         self.scheduler.ran(batch.stage, seconds)
+        self.pace.did(seconds)
         self.rates.measured(work.kind, rows, work.steps * work.size, seconds)
         counters.step_seconds[batch.stage].add(seconds)
         counters.batch_rows[batch.stage].add(rows)

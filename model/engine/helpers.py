@@ -1,15 +1,14 @@
 """Threads that carry out windowed batches while the engine's own thread steps.
 
 Decisions held here: only windowed stages leave the engine's thread, because what they read of a sequence is complete
-and what they write nobody else writes; a helper always has one batch more in front of it than it can run, or it would
-wait for the engine's thread to finish a step. Helpers give way to every other thread of the process (the event loop).
-Knows no scheduling: it is given batches and gives back what came of them.
+and what they write nobody else writes; a helper always has more batches in front of it than it can run, or it would
+wait for the engine's thread to finish one of its own. Helpers are as important as the engine's thread, which waits for
+what they make: less would leave both behind where other programs compute too. Knows no scheduling: it is given batches
+and gives back what came of them.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ import torch
 
 from model.engine.scheduler import Batch
 
-QUEUED = 2  # batches per helper: one runs, one waits
-NICENESS = 5
+QUEUED = 4  # batches per helper, running and next: more come only when the engine's thread has done one
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,9 @@ class Helpers:
         assert count > 0
         self._run, self._clock = run, clock
         self._room = QUEUED * count
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="engine-helper", initializer=_settle_in)
+        self._pool = ThreadPoolExecutor(
+            count, thread_name_prefix="engine-helper", initializer=torch.set_num_threads, initargs=(1,)
+        )
         self._under_way: set[Future[Outcome]] = set()
 
     @property
@@ -73,9 +73,3 @@ class Helpers:
         except Exception as raised:
             outputs, error = [], raised
         return Outcome(batch, outputs, error, self._clock() - started)
-
-
-def _settle_in() -> None:
-    torch.set_num_threads(1)
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -13,6 +13,7 @@ import gc
 import math
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Rows
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ from model.sampling import Sampling
 CUDA_ROWS = 8  # rows of a windowed batch on CUDA, always padded to this many
 CHAINED_STEPS = (
     8  # steps of an autoregressive batch where one call makes several: on CUDA, and with the kernels
+)
+CHAINED_LEVELS = (
+    2  # passes of a fine window in one batch on a CPU: work for a helper while the engine's thread steps
 )
 WINDOW_LINGER = 0.004  # seconds a windowed CUDA batch waits for company while there is other work
 
@@ -73,14 +77,14 @@ class ModelRunner:
             ENCODE: StageLimits(1),
             SEMANTIC: StageLimits(slots, max_steps=steps, fed_by=(ENCODE,)),
             COARSE: StageLimits(slots, max_steps=steps, fed_by=(ENCODE, SEMANTIC)),
-            FINE: windowed,
+            FINE: replace(windowed, max_steps=1 if on_cuda else CHAINED_LEVELS),
             DECODE: windowed,
             **{
                 name: StageLimits(1, max_steps=self._window_rows, share=share)
                 for name, (_, share) in self._window_functions.items()
             },
         }
-        self.windowed: Collection[str] = (FINE, DECODE, *self._window_functions)
+        self.windowed: Collection[str] = (ENCODE, FINE, DECODE, *self._window_functions)
         self._allocate()
 
     def plan(self, prompt_samples: int, seconds: float) -> Plan:
@@ -126,7 +130,7 @@ class ModelRunner:
             case "semantic" | "coarse":
                 self._stepped[batch.stage].step(sequences, batch.work.steps)
             case "fine":
-                self._fill_fine(sequences)
+                self._fill_fine(sequences, batch.work.steps)
             case "decode":
                 return self._decode(sequences)
         self._synchronize()
@@ -196,8 +200,8 @@ class ModelRunner:
             self._fine_settings.open(sequence)
         self._stepped[stage].prefill(sequence)
 
-    def _fill_fine(self, sequences: Rows[Sequence]) -> None:
-        """One level of each sequence's next window; windows and levels are alike."""
+    def _fill_fine(self, sequences: Rows[Sequence], steps: int) -> None:
+        """The next `steps` levels of each sequence's next window; windows and levels are alike."""
         stage = self.model.fine
         at, passed = zip(*(divmod(row.done[FINE], row.plan.levels) for row in sequences), strict=True)
         windows = [row.plan.fine[number] for row, number in zip(sequences, at, strict=True)]
@@ -213,11 +217,12 @@ class ModelRunner:
         narrowed = any(row.top_k is not None for row in rows), any(row.top_p is not None for row in rows)
         slots = torch.tensor([row.slot for row in rows], device=self.device)
         sampling: Sampling = self._fine_settings.of(slots, narrowed_k=narrowed[0], narrowed_p=narrowed[1])
-        level = stage.config.first_codebook + passed[0]
-        steps = torch.tensor(first_steps, device=self.device)
-        fill_fine_level(stage, codes, windows[0].history, steps, level, sampling)
+        first = stage.config.first_codebook + passed[0]
+        origins = torch.tensor(first_steps, device=self.device)
+        for level in range(first, first + steps):
+            fill_fine_level(stage, codes, windows[0].history, origins, level, sampling)
         for view, made in zip(views, codes, strict=False):
-            view[level] = made[level]
+            view[first : first + steps] = made[first : first + steps]
 
     def _decode(self, sequences: Rows[Sequence]) -> list[Sound]:
         """Sound of each sequence's next cut; cuts are alike."""

@@ -91,7 +91,7 @@ class Scheduler:
         self._ready_since: dict[str, float] = {}
         self._credit = dict.fromkeys(stages, 0.0)  # seconds a stage with a share is owed
         self._shared_ready: set[str] = set()
-        self._under_way: set[tuple[int, str]] = set()  # arrival and stage of what helpers work on
+        self._under_way: set[tuple[int, str]] = set()  # owner and stage of what helpers work on
 
     @property
     def num_waiting(self) -> int:
@@ -129,16 +129,12 @@ class Scheduler:
     def overdue(self) -> list[tuple[Task, Reason]]:
         """Tasks that must end now, waiting or running, and why; not those that a helper works on."""
         now = self._clock()
-        ended = []
-        held = {arrival for arrival, _ in self._under_way}
-        for task in self.tasks():
-            if task.arrival in held:
-                continue
-            if task.cancelled:
-                ended.append((task, Reason.CANCELLED))
-            elif task.deadline <= now:
-                ended.append((task, Reason.EXPIRED))
-        return ended
+        late = [task for task in self.tasks() if task.cancelled or task.deadline <= now]
+        return [
+            (task, Reason.CANCELLED if task.cancelled else Reason.EXPIRED)
+            for task in late
+            if not self.is_under_way(task)
+        ]
 
     def admit(self) -> list[Task]:
         """Give free slots to waiting sequences; returns those that got one."""
@@ -151,19 +147,19 @@ class Scheduler:
         return admitted
 
     def begin(self, batch: Batch) -> None:
-        """A helper takes `batch`: none of its tasks is offered for the batch's stage until `end`."""
-        self._under_way.update((task.arrival, batch.stage) for task in batch.tasks)
+        """A helper takes `batch`: nothing of its tasks' owners is offered for the batch's stage until `end`."""
+        self._under_way.update((task.owner_of(batch.stage), batch.stage) for task in batch.tasks)
 
     def end(self, batch: Batch) -> None:
-        self._under_way.difference_update((task.arrival, batch.stage) for task in batch.tasks)
+        self._under_way.difference_update((task.owner_of(batch.stage), batch.stage) for task in batch.tasks)
 
     def end_all(self) -> None:
         """The helpers are gone, with all they had."""
         self._under_way.clear()
 
     def is_under_way(self, task: Task) -> bool:
-        """Whether a helper works on the task."""
-        return any(arrival == task.arrival for arrival, _ in self._under_way)
+        """Whether a helper works on the task, or for it."""
+        return any((task.owner_of(stage), stage) in self._under_way for stage in self.stages)
 
     def next_batch(
         self, max_rows: Callable[[str], int] | None = None, only: Collection[str] | None = None
@@ -215,7 +211,7 @@ class Scheduler:
         ready: dict[str, list[tuple[Task, Work]]] = {}
         for task in self._running.values():
             for work in task.works():
-                if (task.arrival, work.stage) in self._under_way:
+                if (task.owner_of(work.stage), work.stage) in self._under_way:
                     continue
                 ready.setdefault(work.stage, []).append((task, work))
         now = self._clock()

@@ -85,6 +85,10 @@ class Task(ABC):
     def works(self) -> Iterator[Work]:
         """What could be done next, at most one piece of work per stage."""
 
+    def owner_of(self, stage: str) -> int:
+        """Whose work in `stage` this is: of one owner's, one piece at a time is under way."""
+        return self.arrival
+
     @abstractmethod
     def advance(self, stage: str, steps: int, output: Any) -> None:
         """Record that `steps` units of `stage` are done, and what the runner returned for them."""
@@ -127,6 +131,10 @@ class Sequence(Task):
 
     def works(self) -> Iterator[Work]:
         yield from self.plan.works(self.done, encoded=self.prompt.encoded)
+
+    def owner_of(self, stage: str) -> int:
+        """A prompt is encoded once for all continuations of it."""
+        return id(self.prompt) if stage == ENCODE else self.arrival
 
     def advance(self, stage: str, steps: int, output: Any) -> None:
         self.done[stage] += steps

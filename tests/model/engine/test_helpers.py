@@ -12,6 +12,7 @@ import torch
 from model.audiolm import AudioLM, GenerationSettings
 from model.engine.engine import Engine
 from model.engine.errors import EngineFailed, StageFailed
+from model.engine.helpers import QUEUED
 from model.engine.runner import ModelRunner
 from model.engine.scheduler import Batch, StageLimits
 from model.engine.sequence import Reason, Sequence, WindowJob
@@ -20,13 +21,14 @@ from tests.model.engine.fakes import CountedTask, FakeRunner, RecordingSink, Vir
 from tests.model.engine.test_runner import make_sequence, model, run, sink_of
 
 __all__ = ["model"]  # a fixture
+SLOTS = QUEUED + 1  # more than a helper takes at once
 
 
 class WatchedRunner(FakeRunner):
     """Knows which thread ran what; windowed batches wait for `gate`."""
 
     def __init__(self, stages: dict[str, StageLimits], **options: object) -> None:
-        super().__init__(stages, 4, VirtualClock(), **options)  # type: ignore[arg-type]
+        super().__init__(stages, SLOTS, VirtualClock(), **options)  # type: ignore[arg-type]
         self.windowed = ("window",)
         self.gate = threading.Event()
         self.gate.set()
@@ -102,7 +104,7 @@ def test_a_cancelled_task_keeps_its_slot_until_its_window_is_back() -> None:
     while engine.step():
         pass
     assert end_of(held)[0] is Reason.CANCELLED and held.done["window"] == 1
-    assert len(engine.scheduler.free_slots) == 4
+    assert len(engine.scheduler.free_slots) == SLOTS
 
 
 def test_what_raises_in_a_helper_fails_alone() -> None:
@@ -139,18 +141,31 @@ def test_a_device_lost_in_a_helper_ends_the_engine() -> None:
 def test_shutting_down_waits_for_the_window_under_way() -> None:
     engine, runner = make_engine()
     runner.gate.clear()
-    tasks = [task_of(window=2) for _ in range(3)]
+    tasks = [task_of(window=2) for _ in range(QUEUED + 1)]
     for task in tasks:
         engine.submit(task)
-    assert engine.step()  # two windows for the helper, and one made here
+    assert engine.step()  # as many windows for the helper as it takes, and one made here
     assert runner.reached.wait(60)
     opener = threading.Timer(0.05, runner.gate.set)
     opener.start()
     engine.shut_down()
     opener.join()
-    assert [end_of(task)[0] for task in tasks] == [Reason.STOPPED] * 3
+    assert [end_of(task)[0] for task in tasks] == [Reason.STOPPED] * len(tasks)
     assert len(runner.batches) == 2
     assert len(runner.helpers) == 1 and not any(thread.is_alive() for thread in runner.helpers)
+
+
+def test_a_prompt_is_encoded_once_for_all_its_continuations(model: AudioLM) -> None:
+    runner = ModelRunner(model, slots=4, max_seconds=2.0)
+    engine = Engine(runner, time.monotonic, helpers=2)
+    settings = [GenerationSettings(seconds=0.3, seed=seed) for seed in range(4)]
+    sequences = [make_sequence(runner, chord(0.3), one) for one in settings]
+    for sequence in sequences:
+        sequence.prompt = sequences[0].prompt
+    run(engine, *sequences)
+    engine.shut_down()
+    assert engine.counters.units["encode"] == 1
+    assert all(sequence.reason is Reason.DONE for sequence in sequences)
 
 
 @pytest.mark.parametrize("helpers", [1, 3])

@@ -235,7 +235,7 @@ def test_an_aborted_request_frees_its_slot_and_rows_within_one_step(model: Audio
     sequences = [make_sequence(runner, chord(0.4), GenerationSettings(seconds=1.0, seed=n)) for n in range(3)]
     for sequence in sequences:
         engine.submit(sequence)
-    for _ in range(40):
+    for _ in range(20):
         engine.step()
     assert sequences[0].slot is not None and sequences[2].slot is None
     sequences[0].cancelled = True
