@@ -152,7 +152,7 @@ class Preset:
     fine: StageConfig
     detector: DetectorConfig = DetectorConfig()
     max_prompt_seconds: float = 10.0
-    temperatures: tuple[float, float, float] = field(default=(0.95, 0.85, 0.5))
+    temperatures: tuple[float, float, float] = field(default=(0.95, 0.7, 0.5))
 
 
 def _stage(
