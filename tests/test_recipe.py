@@ -73,7 +73,7 @@ def test_from_recordings_to_a_continuation(
     again, second = tmp_path / "again", tmp_path / "second"
     assert main(["bundle", "unpack", str(again), str(bundle)]) == 0
     go_on = ["train", "coarse", "--preset", "tiny", "--data", str(corpus), "--minutes", "0.01"]
-    assert main([*go_on, "--start", str(again), "--out", str(again)]) in (0, 1)
+    assert main([*go_on, "--from", str(again), "--out", str(again)]) in (0, 1)
     make = [
         "bundle",
         "make",
@@ -91,12 +91,13 @@ def test_from_recordings_to_a_continuation(
             assert torch.equal(weight, theirs.parts[part].state_dict()[name]), f"{part}: {name}"
     assert main(["bundle", "unpack", str(again), str(bundle)]) == 2  # never over a run
 
-    for file in (again / "detector").iterdir():
-        file.unlink()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "service.cli", "train", "detector", "--preset", "tiny", "--data", str(corpus)]
     done = subprocess.run(
-        [*command, "--out", str(again), "--minutes", "0.02"], capture_output=True, text=True, timeout=240
+        [*command, "--from", str(again), "--out", str(again), "--minutes", "0.02"],
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert "detector: AUC against recordings" in done.stdout, done.stderr
     assert load_part(again, "detector").config.operating_points

@@ -14,7 +14,7 @@ EXAMPLES = """\
   audiolm bundle verify bundles/mine              load every weight and check that the parts fit together
   audiolm bundle make runs/mine bundles/mine --data corpus/speech --card MODEL_CARD.md
   audiolm bundle unpack runs/mine                 the shipped bundle's parts as a run, to teach them your recordings:
-  audiolm train coarse --data corpus/mine --start runs/mine --out runs/mine --minutes 30
+  audiolm train coarse --data corpus/mine --from runs/mine --out runs/mine --minutes 30
 """
 
 
@@ -137,5 +137,5 @@ def run_unpack(args: argparse.Namespace) -> int:
     from model.training.packing import unpack_bundle
 
     unpack_bundle(args.bundle or SHIPPED, args.run_dir)
-    print(f"{args.run_dir}: go on with 'audiolm train PART --start {args.run_dir} --out {args.run_dir} ...'")
+    print(f"{args.run_dir}: go on with 'audiolm train PART --from {args.run_dir} --out {args.run_dir} ...'")
     return 0

@@ -28,7 +28,7 @@ STARTS_FROM_WEIGHTS = ("semantic", "coarse", "fine", "detector")
 EXAMPLES = """\
   audiolm train all --preset starter --data corpus/speech --data corpus/piano --out runs/mine --minutes 240
   audiolm train semantic --preset starter --data corpus/speech --out runs/mine --minutes 60 --resume
-  audiolm train coarse --data corpus/mine --start runs/first --out runs/second --minutes 30     to go on from weights
+  audiolm train coarse --data corpus/mine --from runs/first --out runs/second --minutes 30     to go on from weights
   torchrun --nproc-per-node 8 -m service.cli train coarse --preset base --data corpus --out runs/base --minutes 600
   audiolm bundle make runs/mine bundles/mine                 then: audiolm continue clip.wav -o out.wav --bundle ...
 
@@ -51,7 +51,8 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--minutes", type=float, required=True, help="wall-clock budget, resumed or not")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN_DIR")
     parser.add_argument(
-        "--start",
+        "--from",  # not --start: torchrun takes that for one of its own
+        dest="start",
         type=Path,
         metavar="RUN_DIR",
         help="begin a stage or the detector with the weights of another run of this preset",
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.start is not None and args.part not in STARTS_FROM_WEIGHTS:
         raise ConfigError(
-            f"--start is for {', '.join(STARTS_FROM_WEIGHTS)}; {args.part} decides anew what tokens mean"
+            f"--from is for {', '.join(STARTS_FROM_WEIGHTS)}; {args.part} decides anew what tokens mean"
         )
     options = TrainingOptions(
         preset=args.preset,

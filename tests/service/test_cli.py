@@ -196,9 +196,9 @@ def test_bundle_inspect_and_verify(
 def test_training_does_not_start_from_weights_whose_tokens_would_change(
     part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--start", str(tmp_path)]
+    folders = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--from", str(tmp_path)]
     assert main(["train", part, *folders, "--minutes", "1"]) == 2
-    assert "--start is for semantic" in capsys.readouterr().err
+    assert "--from is for semantic" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
