@@ -4,6 +4,8 @@ Decisions held here:
 - log-mel (80 bands, 100 Hz) -> 4x strided convolution -> Conformer layers (arXiv 2005.08100) -> normalization of every
   dimension -> nearest of `num_clusters` centroids. Trained by masked prediction (train_tokenizer.py); only the layers
   up to the clustered one live here.
+- Beside the layers' output, how sharply the sound rises within the 40 ms of a token is clustered (`onset_weight`):
+  clusters of the output alone say which notes sound but drop when they were struck, and so a prompt's tempo.
 - A clip is scaled to unit power first, so gain never changes a token.
 - Attention sees a bounded stretch of past and little future, and every layer normalizes within a frame (torchaudio's
   Conformer normalizes over batches and lets padding leak through its convolutions). So a row's tokens depend neither
@@ -28,6 +30,9 @@ MELS_PER_TOKEN = 4
 N_FFT = 512
 LOG_FLOOR = 1e-3  # about 50 dB under the mean mel power of a clip of unit power
 MIN_RMS = 1e-5  # under this a clip counts as silent and is not scaled up further
+ONSET_RISE = (
+    0.9  # nats of mel power in 20 ms whose strength is one half: held notes rise by 0.25, struck ones by 1
+)
 WINDOW_FRAMES = 750  # 30 s: longer clips are encoded in windows, to bound memory
 
 
@@ -79,6 +84,17 @@ class LogMel(nn.Module):
         )  # (B, F, T)
         power = spectrum.real.square() + spectrum.imag.square()
         return torch.log(power.transpose(1, 2) @ self.filters + LOG_FLOOR)  # (B, T, n_mels)
+
+
+def onset_strength(mel: Tensor) -> Tensor:
+    """Log-mel [B, 4 * S, n_mels] -> how sharply the sound rises within each token, [B, S, 1] from 0 to below 1.
+
+    The largest rise over 10 ms, in which falling bands count nothing: a note struck while another dies away is heard.
+    Bent, so that the flicker of held sounds lies near 0 and whatever is struck near 1: few clusters are spent on it.
+    """
+    rise = mel.diff(dim=1, prepend=mel[:, :1]).clamp(min=0).mean(2)  # (B, 4 * S)
+    power = rise.view(mel.shape[0], -1, MELS_PER_TOKEN).amax(2, keepdim=True).square()
+    return power / (power + ONSET_RISE**2)
 
 
 class FeedForward(nn.Sequential):
@@ -173,9 +189,10 @@ class ConformerTokenizer(SemanticTokenizer):
         self.centroids: Tensor
         self.register_buffer("mel_mean", torch.zeros(config.n_mels))
         self.register_buffer("mel_std", torch.ones(config.n_mels))
-        self.register_buffer("feature_mean", torch.zeros(dim))
-        self.register_buffer("feature_std", torch.ones(dim))
-        self.register_buffer("centroids", torch.randn(config.num_clusters, dim))
+        clustered = dim + (config.onset_weight > 0)  # the last is the onset strength
+        self.register_buffer("feature_mean", torch.zeros(clustered))
+        self.register_buffer("feature_std", torch.ones(clustered))
+        self.register_buffer("centroids", torch.randn(config.num_clusters, clustered))
 
     @property
     def context(self) -> tuple[int, int]:
@@ -240,7 +257,8 @@ class ConformerTokenizer(SemanticTokenizer):
         with torch.autocast(
             waveform.device.type, enabled=False
         ):  # tokens must not depend on the caller's precision
-            mel = self.normalize_mel(self.mel(waveform.float(), lengths))
+            heard = self.mel(waveform.float(), lengths)
+            mel = self.normalize_mel(heard)
             frames = None if lengths is None else -(-lengths // self.hop_length)
             total = mel.shape[1] // MELS_PER_TOKEN
             left, right = self.context
@@ -251,7 +269,10 @@ class ConformerTokenizer(SemanticTokenizer):
                 inside = None if frames is None else (frames - first).clamp(0, last - first)
                 x = self.hidden(mel[:, MELS_PER_TOKEN * first : MELS_PER_TOKEN * last], inside)
                 pieces.append(x[:, start - first : stop - first])
-            return (torch.cat(pieces, 1) - self.feature_mean) / self.feature_std
+            features = torch.cat(pieces, 1)
+            if self.config.onset_weight > 0:
+                features = torch.cat([features, onset_strength(heard)], -1)
+            return (features - self.feature_mean) / self.feature_std
 
     @torch.no_grad()
     def encode(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -30,7 +30,10 @@ def fit_mel_statistics(tokenizer: ConformerTokenizer, store: AudioStore, rng: np
 def cluster(
     tokenizer: ConformerTokenizer, store: AudioStore, rng: np.random.Generator, num_frames: int
 ) -> None:
-    """Set feature normalization and centroids from about `num_frames` frames, mixed as crops are."""
+    """Set feature normalization and centroids from about `num_frames` frames, mixed as crops are.
+
+    Normalized, every dimension of the layer's output has deviation 1, and the onset strength the config's weight.
+    """
     device = tokenizer.centroids.device
     per_batch = ROWS * round(SECONDS * tokenizer.frame_rate)
     found = [
@@ -39,6 +42,8 @@ def cluster(
     ]
     features = torch.cat(found)
     mean, std = features.mean(0), features.std(0).clamp(min=1e-4)
+    if tokenizer.config.onset_weight > 0:
+        std[-1] /= tokenizer.config.onset_weight
     features = (features - mean) / std
     kmeans = MiniBatchKMeans(
         tokenizer.num_clusters, batch_size=8192, n_init=2, max_iter=60, max_no_improvement=20, random_state=0
@@ -64,7 +69,9 @@ class SpectrogramTokenizer(ConformerTokenizer):
 
     def __init__(self, like: ConformerTokenizer) -> None:
         stacked = MELS_PER_TOKEN * like.config.n_mels
-        super().__init__(dataclasses.replace(like.config, encoder_dim=stacked, num_layers=0))
+        super().__init__(
+            dataclasses.replace(like.config, encoder_dim=stacked, num_layers=0, onset_weight=0.0)
+        )
         self.mel_mean.copy_(like.mel_mean)
         self.mel_std.copy_(like.mel_std)
         self.to(like.centroids.device)

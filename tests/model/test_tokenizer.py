@@ -7,7 +7,7 @@ import torch
 
 from model import tokenizer as module
 from model.config import PRESETS, TokenizerConfig
-from model.tokenizer import ConformerTokenizer
+from model.tokenizer import ConformerTokenizer, onset_strength
 
 
 @pytest.fixture
@@ -73,6 +73,42 @@ def test_context_bounds_what_a_frame_depends_on(tokenizer: ConformerTokenizer) -
     left, right = tokenizer.context
     assert moved[60]
     assert not moved[: 60 - right].any() and not moved[60 + left + 1 :].any()
+
+
+def test_a_struck_note_shows_in_its_token_and_no_other() -> None:
+    """Also where another note dies away meanwhile, so that the sound as a whole gets no louder."""
+    tokenizer = ConformerTokenizer(PRESETS["tiny"].tokenizer)
+    time = torch.arange(3 * 16_000) / 16_000
+    waveform = 1e-3 * noise(1, len(time))
+    struck = {0.5: 220.0, 1.3: 330.0, 1.94: 247.0}  # seconds, in the middle of a token: hertz
+    for start, hertz in struck.items():
+        since = time - start
+        partials = sum(torch.sin(2 * torch.pi * hertz * k * since) / k for k in range(1, 12))
+        waveform += 0.1 * partials * torch.exp(-3 * since.clamp(min=0)) * (since >= 0)
+    strength = onset_strength(tokenizer.mel(waveform))[0, :, 0]
+    found = (strength > 0.5).nonzero().flatten().tolist()
+    assert found == [int(start / 0.04) for start in struck]
+
+
+def test_the_onset_strength_is_what_the_last_dimension_holds(tokenizer: ConformerTokenizer) -> None:
+    waveform = noise(1, 20_000)
+    tokenizer.feature_mean[-1], tokenizer.feature_std[-1] = 0.25, 0.5
+    expected = (onset_strength(tokenizer.mel(waveform))[..., 0] - 0.25) / 0.5
+    torch.testing.assert_close(tokenizer.features(waveform)[..., -1], expected)
+
+
+def test_a_config_from_before_onsets_gives_what_it_gave(tokenizer: ConformerTokenizer) -> None:
+    values = tokenizer.config.to_dict()
+    del values["onset_weight"]
+    old = ConformerTokenizer(TokenizerConfig.from_dict(values)).eval()
+    state = tokenizer.state_dict()
+    for name in ("feature_mean", "feature_std", "centroids"):
+        state[name] = state[name][..., :-1]
+    old.load_state_dict(state, strict=True)
+    waveform = noise(1, 20_000)
+    hidden = old.hidden(old.normalize_mel(old.mel(waveform)))
+    assert torch.equal(old.features(waveform), hidden)
+    torch.testing.assert_close(tokenizer.features(waveform)[..., :-1], hidden)
 
 
 def test_the_same_input_gives_the_same_tokens_under_autocast(tokenizer: ConformerTokenizer) -> None:

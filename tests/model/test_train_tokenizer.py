@@ -14,6 +14,7 @@ from model.training.aligned import AlignedClips
 from model.training.clustering import SpectrogramTokenizer, cluster, cluster_use, fit_mel_statistics
 from model.training.data import AudioStore, Recording
 from model.training.loop import adamw
+from model.training.tokenizer_checks import probe_scores, speaker_score
 from model.training.train_tokenizer import (
     MASKED_SHARE,
     SPAN,
@@ -21,9 +22,7 @@ from model.training.train_tokenizer import (
     MaskedPrediction,
     losses,
     perturb,
-    probe_scores,
     span_mask,
-    speaker_score,
 )
 
 TINY = PRESETS["tiny"].tokenizer
@@ -132,10 +131,10 @@ def test_a_few_steps_learn_and_the_kept_layers_cluster(
     mask, _ = model.encoder.masks(50, None, torch.device("cpu"))
     x = model.encoder.embed(model.encoder.normalize_mel(model.encoder.mel(waveform)))
     expected = model.encoder.layers[0](x, mask, None)  # tiny keeps one layer
-    torch.testing.assert_close(tokenizer.features(waveform), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tokenizer.features(waveform)[..., :-1], expected, atol=1e-4, rtol=1e-4)
 
     cluster(tokenizer, store, rng, 600)
-    features = tokenizer.features(store.crops(rng, 8, 3.0)).flatten(0, 1)
+    features = tokenizer.features(store.crops(rng, 8, 3.0)).flatten(0, 1)[:, :-1]
     assert features.mean(0).abs().max() < 0.7 and 0.5 < float(features.detach().std()) < 1.5
     assert cluster_use(tokenizer, store, rng, 16) >= 0.5
     phone, note = probe_scores(tokenizer, clips)
@@ -150,8 +149,9 @@ def test_clustering_twice_keeps_features_normalized(store: AudioStore) -> None:
     tokenizer = ConformerTokenizer(TINY).eval()
     for seed in (0, 1):
         cluster(tokenizer, store, np.random.default_rng(seed), 600)
-        features = tokenizer.features(store.crops(np.random.default_rng(2), 8, 3.0)).flatten(0, 1)
-        assert 0.7 < float(features.detach().std()) < 1.3
+        features = tokenizer.features(store.crops(np.random.default_rng(2), 8, 3.0)).flatten(0, 1).detach()
+        assert 0.7 < float(features[:, :-1].std()) < 1.3
+        assert 0.7 < float(features[:, -1].std()) / TINY.onset_weight < 1.3
 
 
 def test_speaker_score_is_high_for_voices_that_differ_in_everything() -> None:
