@@ -82,7 +82,7 @@ class Stopwatch:
             window = plan.fine[tasks[0].done[FINE] // plan.levels]
             new = window.stop - window.known
             cost = pass_cost(config, rows, window.frames, new, self._widths[FINE])
-            return rows * new / config.frame_rate / plan.levels, cost
+            return rows * steps * new / config.frame_rate / plan.levels, cost
         if name == DECODE:
             cuts = [task.plan.cuts[task.done[DECODE]] for task in tasks]
             return sum(cut.end - cut.start for cut in cuts) / self._runner.model.codec.frame_rate, None
