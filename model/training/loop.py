@@ -270,4 +270,5 @@ class TrainingRun:
                 verdict = "pass" if check.passed else "FAIL"
                 print(f"{verdict}  {self.part}: {check.name} {check.value:.4g} {sign} {check.limit:.4g}")
         self.journal.close()
+        self.ranks.wait()  # torchrun ends all when one ends with a failed check
         return report
