@@ -113,11 +113,15 @@ class AudioLM:
         bundle = load_bundle(path or SHIPPED, _usable(device))
         parts: dict[str, Any] = bundle.parts
         audiolm = cls(**parts, info=bundle.info)
-        for stage in (audiolm.semantic, audiolm.coarse, audiolm.fine):
-            stage.prepare()
-        for part in (audiolm.codec, audiolm.tokenizer):
-            replace_linears(part)
+        audiolm.prepare()
         return audiolm
+
+    def prepare(self) -> None:
+        """Turn the parts into their form for inference on the device they are on (see model.linear). Not undone."""
+        for stage in (self.semantic, self.coarse, self.fine):
+            stage.prepare()
+        for part in (self.codec, self.tokenizer):
+            replace_linears(part)
 
     @property
     def device(self) -> torch.device:

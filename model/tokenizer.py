@@ -31,7 +31,7 @@ N_FFT = 512
 LOG_FLOOR = 1e-3  # about 50 dB under the mean mel power of a clip of unit power
 MIN_RMS = 1e-5  # under this a clip counts as silent and is not scaled up further
 ONSET_RISE = (
-    0.9  # nats of mel power in 20 ms whose strength is one half: held notes rise by 0.25, struck ones by 1
+    0.9  # nats of mel power in 10 ms whose strength is one half: held notes rise by 0.25, struck ones by 1
 )
 WINDOW_FRAMES = 750  # 30 s: longer clips are encoded in windows, to bound memory
 

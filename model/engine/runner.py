@@ -33,11 +33,9 @@ from model.rendering import Cut, cuts_of, ease_seam, render_cut
 from model.sampling import Sampling
 
 CUDA_ROWS = 8  # rows of a windowed batch on CUDA, always padded to this many
-CHAINED_STEPS = (
-    8  # steps of an autoregressive batch where one call makes several: on CUDA, and with the kernels
-)
+CHAINED_STEPS = 8  # of an autoregressive batch where one call makes several: on CUDA, and with the kernels
 CHAINED_LEVELS = (
-    2  # passes of a fine window in one batch on a CPU: work for a helper while the engine's thread steps
+    2  # of a fine window in one batch on a CPU: work for a helper while the engine's thread steps
 )
 WINDOW_LINGER = 0.004  # seconds a windowed CUDA batch waits for company while there is other work
 

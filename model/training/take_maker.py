@@ -72,8 +72,7 @@ class TakeMaker:
             part.to(training_device(options))
         info = BundleInfo("run", "0", preset.max_prompt_seconds, preset.temperatures)
         model = AudioLM(**parts, info=info)
-        for stage in (model.semantic, model.coarse, model.fine):
-            stage.prepare()
+        model.prepare()
         rows = min(ROWS, options.batch or ROWS)
         return cls(model, digest.hexdigest()[:12], WINDOWS * preset.detector.window_seconds, rows, marker)
 

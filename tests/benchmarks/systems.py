@@ -35,8 +35,7 @@ def build(system: str, device: torch.device) -> AudioLM:
     parts: dict[str, Any] = {name: part.eval().requires_grad_(False) for name, part in built.items()}
     info = BundleInfo(system, "random weights", shapes.max_prompt_seconds, shapes.temperatures)
     audiolm = AudioLM(**parts, info=info)
-    for stage in (audiolm.semantic, audiolm.coarse, audiolm.fine):
-        stage.prepare()
+    audiolm.prepare()
     return audiolm
 
 
