@@ -197,11 +197,16 @@ class AudioLM:
         windows = fine_windows(self.fine, start, frames - start)
         return render(self.codec, codes, cuts_of(windows, frames, start, self.codec.context_frames), past)
 
+    def temperatures(self, stage: Stage, factor: float = 1.0) -> tuple[float, ...]:
+        """What `stage` draws at, times `factor`: one number for all its codebooks, or one for each."""
+        own = self.info.temperatures[stage.number]
+        return tuple(factor * each for each in (own if isinstance(own, tuple) else (own,)))
+
     def _sampling(self, settings: GenerationSettings, stage: Stage, seeds: Sequence[int]) -> Sampling:
         return Sampling.of(
             seeds,
             stage.number,
-            temperature=settings.temperature * self.info.temperatures[stage.number],
+            temperature=self.temperatures(stage, settings.temperature),
             top_k=settings.top_k,
             top_p=settings.top_p,
             device=self.device,
@@ -232,6 +237,9 @@ class AudioLM:
                 0,
             ),
         ]
+        for stage, most in ((self.semantic, 1), (self.coarse, coarse.num_codebooks), (self.fine, 1)):
+            if (given := len(self.temperatures(stage))) != 1:
+                wanted.append((f"{stage.kind} stage: temperatures", given, most))
         for what, value, expected in wanted:
             if value != expected:
                 raise ConfigError(

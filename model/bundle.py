@@ -23,7 +23,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.codec import SpectralCodec
-from model.config import SAMPLE_RATE, CodecConfig, DetectorConfig, StageConfig, TokenizerConfig
+from model.config import (
+    SAMPLE_RATE,
+    CodecConfig,
+    DetectorConfig,
+    StageConfig,
+    Temperatures,
+    TokenizerConfig,
+    to_temperatures,
+)
 from model.detector import Detector
 from model.errors import BundleError, ConfigError
 from model.quantization import matrix_names, pack, unpack
@@ -64,13 +72,14 @@ class BundleInfo:
     """What is worth knowing about a bundle before its weights are read.
 
     max_prompt_seconds: the end of the clip that conditions generation. temperatures: of the semantic, coarse and fine
-    stage. training: free JSON for people: data, licences, compute, the reports of each part's training.
+    stage; of the coarse one maybe for each codebook. training: free JSON for people: data, licences, compute, the
+    reports of each part's training.
     """
 
     name: str
     model_version: str
     max_prompt_seconds: float
-    temperatures: tuple[float, float, float]
+    temperatures: Temperatures
     training: dict[str, Any] = field(default_factory=dict)
 
 
@@ -198,7 +207,8 @@ def read_manifest(path: str | Path) -> Manifest:
         _exact(values["parts"], (*PARTS, *present), f"{path / MANIFEST}: parts")
         parts = {name: _parse_part(name, values["parts"][name], path) for name in (*PARTS, *present)}
         info = BundleInfo(
-            **{key: values[key] for key in info_keys} | {"temperatures": tuple(values["temperatures"])}
+            **{key: values[key] for key in info_keys}
+            | {"temperatures": to_temperatures(values["temperatures"])}
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleError(f"{path / MANIFEST} is malformed: {error}") from error

@@ -42,8 +42,9 @@ def uniform_noise(keys: Tensor, steps: Tensor, num_codebooks: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the rows of one stage draw. temperature [B] float32 (0: the most likely id); keys [B] from `noise_key`;
-    top_k [B] int64 and top_p [B] float32 are None when no row uses them, and 0 or 1.0 in rows that do not."""
+    """How the rows of one stage draw. temperature [B, 1] float32, or [B, K] for one of each codebook (0: the most
+    likely id); keys [B] from `noise_key`; top_k [B] int64 and top_p [B] float32 are None when no row uses them, and 0
+    or 1.0 in rows that do not."""
 
     temperature: Tensor
     keys: Tensor
@@ -56,16 +57,16 @@ class Sampling:
         seeds: Sequence[int],
         stage: int,
         *,
-        temperature: float,
+        temperature: float | Sequence[float],
         top_k: int | None = None,
         top_p: float | None = None,
         device: torch.device | str = "cpu",
     ) -> Sampling:
-        """The same settings for every row, one seed each."""
+        """The same settings for every row, one seed each; temperature: of all codebooks, or of each."""
         rows = len(seeds)
         wrapped = [(seed + 2**63) % 2**64 - 2**63 for seed in seeds]
         return cls(
-            torch.full((rows,), temperature, device=device),
+            torch.tensor(temperature, dtype=torch.float32, device=device).view(1, -1).repeat(rows, 1),
             noise_key(torch.tensor(wrapped, device=device), stage),
             None if top_k is None else torch.full((rows,), top_k, device=device),
             None if top_p is None else torch.full((rows,), top_p, device=device),
@@ -74,7 +75,7 @@ class Sampling:
     def repeat(self, times: int) -> Sampling:
         """Every row's settings `times` times in a row."""
         return Sampling(
-            self.temperature.repeat_interleave(times),
+            self.temperature.repeat_interleave(times, 0),
             self.keys.repeat_interleave(times),
             None if self.top_k is None else self.top_k.repeat_interleave(times),
             None if self.top_p is None else self.top_p.repeat_interleave(times),
@@ -104,13 +105,13 @@ def sample_with(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 def sample_by_tensors(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
     """As `sample_with`, on any device."""
     logits = logits.float()
-    temperature = sampling.temperature[:, None, None]
+    temperature = sampling.temperature[..., None]
     weights = torch.softmax(logits / temperature.clamp_min(1e-4), dim=-1)
     if sampling.top_k is not None or sampling.top_p is not None:
         weights = weights * _allowed(weights, sampling)
     cumulative = weights.double().cumsum(-1)
     drawn = (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)
-    return torch.where(sampling.temperature[:, None] > 0, drawn, logits.argmax(-1))
+    return torch.where(sampling.temperature > 0, drawn, logits.argmax(-1))
 
 
 def _allowed(weights: Tensor, sampling: Sampling) -> Tensor:

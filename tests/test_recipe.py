@@ -46,7 +46,7 @@ def test_from_recordings_to_a_continuation(
         "--preset",
         "tiny",
         "--data",
-        str(corpus),
+        f"{corpus}=2",
         "--out",
         str(run),
         "--minutes",

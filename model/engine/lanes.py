@@ -42,16 +42,18 @@ class Lanes:
 class Settings:
     """How each row of a stage draws; kept per slot, gathered per batch."""
 
-    def __init__(self, slots: int, stage_number: int, temperature: float, device: torch.device) -> None:
-        self._stage_number, self._temperature = stage_number, temperature
-        self.temperature = torch.ones(slots, device=device)
+    def __init__(
+        self, slots: int, stage_number: int, temperatures: tuple[float, ...], device: torch.device
+    ) -> None:
+        self._stage_number, self._temperatures = stage_number, temperatures
+        self.temperature = torch.ones(slots, len(temperatures), device=device)
         self.keys = torch.zeros(slots, dtype=torch.int64, device=device)
         self.top_k = torch.full((slots,), OPEN_TOP_K, device=device)
         self.top_p = torch.full((slots,), OPEN_TOP_P, device=device)
 
     def open(self, sequence: Sequence) -> None:
         """Take over a sequence's settings."""
-        temperature = sequence.temperature * self._temperature
+        temperature = [sequence.temperature * each for each in self._temperatures]
         own = Sampling.of(
             [sequence.seed], self._stage_number, temperature=temperature, device=self.keys.device
         )

@@ -176,13 +176,12 @@ class ModelRunner:
         spare = model.codec.num_codebooks + model.coarse.config.lookahead + 2
         clusters = model.tokenizer.num_clusters
         self._lanes = Lanes(slots, tokens, frames, model.codec.num_codebooks, clusters, spare, device)
-        temperatures = model.info.temperatures
         self._stepped = {}
         for stage in (model.semantic, model.coarse):
-            settings = Settings(slots, stage.number, temperatures[stage.number], device)
+            settings = Settings(slots, stage.number, model.temperatures(stage), device)
             cache = stage.transformer.new_cache(self.slots)
             self._stepped[stage.kind] = SteppedStage(stage, self._lanes, settings, cache)
-        self._fine_settings = Settings(slots, model.fine.number, temperatures[model.fine.number], device)
+        self._fine_settings = Settings(slots, model.fine.number, model.temperatures(model.fine), device)
 
     def _encode(self, sequence: Sequence) -> tuple[Tensor, Tensor]:
         """Tokens [S] and codes [K, T] of the prompt."""

@@ -33,7 +33,7 @@ BASELINE_CLIPS = 300  # training clips of 8 s for the k-means baseline: 40 minut
 TRAIN_CLIPS = 90  # training clips of 10 s for the token baselines: 15 minutes of each kind
 VOICE_CLIPS = 250  # training clips of 8 s for the speaker classifier: about one per speaker
 ENROLLMENT_CLIPS = 4  # per test speaker
-PAIRS_PER_CLIP = 6  # word pairs for each prompt of the plan: 144, which tells 58 % from chance
+PAIRS_PER_CLIP = 12  # word pairs for each prompt of the plan: 288, which tells 56 % from chance
 
 Report = Callable[[str], None]
 

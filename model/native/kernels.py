@@ -238,7 +238,8 @@ def _struct_of(sampling: Sampling) -> c.Sampling:
     dtypes = torch.float32, torch.int64, torch.int64, torch.float32
     for x, dtype in zip(fields, dtypes, strict=True):
         assert x is None or (x.dtype == dtype and x.is_contiguous())
-    return c.Sampling(*(None if x is None else x.data_ptr() for x in fields))
+    temperature, *others = (None if x is None else x.data_ptr() for x in fields)
+    return c.Sampling(temperature, sampling.temperature.shape[1], *others)
 
 
 def _up_to(n: int, multiple: int) -> int:

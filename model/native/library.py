@@ -84,6 +84,7 @@ class Cache(ctypes.Structure):
 class Sampling(ctypes.Structure):
     _fields_ = (
         ("temperature", ctypes.c_void_p),
+        ("temperatures", ctypes.c_int64),
         ("keys", ctypes.c_void_p),
         ("top_k", ctypes.c_void_p),
         ("top_p", ctypes.c_void_p),

@@ -145,9 +145,11 @@ void transformer_rows(const Transformer *t, const Cache *cache, float *x, int64_
                       const int64_t *slots, const int64_t *positions, const int64_t *visible);
 void linear_rows(const Linear *linear, const float *x, int64_t count, float *out, int add);
 
-// How each row draws: see model.sampling. top_k and top_p may be null.
+// How each row draws: see model.sampling. temperature: `temperatures` of each row, one for all codebooks or one for each.
+// top_k and top_p may be null.
 typedef struct {
     const float *temperature;
+    int64_t temperatures;
     const int64_t *keys, *top_k;
     const float *top_p;
 } Sampling;

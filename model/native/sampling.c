@@ -121,7 +121,8 @@ EXPORT void draw_rows(const float *logits, int64_t rows, int64_t codebooks, int6
         for (int64_t k = 0; k < codebooks; k++) {
             int64_t at = r * codebooks + k;
             double chance = noise ? noise[at] : noise_of(sampling->keys[r], steps[r], k);
-            ids[at] = draw(logits + at * vocab, vocab, sampling->temperature[r], sampling->top_k ? sampling->top_k[r] : 0,
-                           sampling->top_p ? sampling->top_p[r] : 1.0f, chance);
+            const float *temperature = sampling->temperature + r * sampling->temperatures;
+            ids[at] = draw(logits + at * vocab, vocab, temperature[sampling->temperatures > 1 ? k : 0],
+                           sampling->top_k ? sampling->top_k[r] : 0, sampling->top_p ? sampling->top_p[r] : 1.0f, chance);
         }
 }

@@ -6,6 +6,7 @@ the crop are padded on the right; `lengths` says where they end. Knows stores, n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,20 @@ class TokenCrops:
         self.audio, self.semantic, self.codes = audio, semantic, codes
 
     @classmethod
-    def open(cls, folders: tuple[Path, ...], cache: Path, split: str, *, with_codes: bool) -> TokenCrops:
-        """The tokens of `split` under `cache`. Raises TrainingError where a part has not been trained and cached."""
-        audio = AudioStore.build(folders, cache, split)
+    def open(
+        cls,
+        folders: tuple[Path, ...],
+        cache: Path,
+        split: str,
+        *,
+        with_codes: bool,
+        often: Mapping[str, float] | None = None,
+    ) -> TokenCrops:
+        """The tokens of `split` under `cache`; `often` as in AudioStore.build.
+
+        Raises TrainingError where a part has not been trained and cached.
+        """
+        audio = AudioStore.build(folders, cache, split, often)
         codes = TokenStore.open(token_path(cache, split, "codes")) if with_codes else None
         return cls(audio, TokenStore.open(token_path(cache, split, "semantic")), codes)
 

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,8 +65,14 @@ def _decode(path: Path) -> npt.NDArray[np.int16]:
 class AudioStore:
     """The recordings of one split, memory mapped."""
 
-    def __init__(self, recordings: Sequence[Recording], samples: npt.NDArray[np.int16]) -> None:
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        samples: npt.NDArray[np.int16],
+        often: Mapping[str, float] | None = None,
+    ) -> None:
         self.files = list(recordings)
+        self._often = often or {}
         self._samples = samples
         members: dict[str, list[int]] = {}
         for index, recording in enumerate(self.files):
@@ -77,8 +83,13 @@ class AudioStore:
         }
 
     @classmethod
-    def build(cls, folders: Iterable[Path], cache: Path, split: str) -> AudioStore:
-        """Open the map of `split` under `cache`; decode it first if the manifests changed. Shows progress."""
+    def build(
+        cls, folders: Iterable[Path], cache: Path, split: str, often: Mapping[str, float] | None = None
+    ) -> AudioStore:
+        """Open the map of `split` under `cache`; decode it first if the manifests changed. Shows progress.
+
+        `often`: how many times as often as it would be a corpus is drawn, by its folder's name.
+        """
         wanted: list[tuple[str, Path, dict[str, str]]] = []
         for folder in sorted(folders):  # whatever the order they are named in, one cache
             for row in read_manifest(Path(folder)):
@@ -103,7 +114,7 @@ class AudioStore:
             index_path.with_suffix(".part").write_text(json.dumps(index))
             os.replace(index_path.with_suffix(".part"), index_path)
         files = [Recording(**values) for values in json.loads(index_path.read_text())["files"]]
-        return cls(files, np.memmap(map_path, np.int16, "r"))
+        return cls(files, np.memmap(map_path, np.int16, "r"), often)
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
         """The whole recording, [N] in -1..1."""
@@ -125,10 +136,15 @@ class AudioStore:
         """Indices of `batch` recordings: a corpus by `weights`, then a file by its length.
 
         Weights go by the name of the corpus folder; without them a corpus counts by the root of its hours, so that
-        a small one is neither lost nor learnt by heart.
+        a small one is neither lost nor learnt by heart, times what `often` says.
         """
         hours = self.hours()
-        share = np.array([weights.get(name, 0.0) if weights else hours[name] ** 0.5 for name in hours])
+        share = np.array(
+            [
+                weights.get(name, 0.0) if weights else self._often.get(name, 1.0) * hours[name] ** 0.5
+                for name in hours
+            ]
+        )
         names = list(hours)
         out = np.empty(batch, np.int64)
         for row, corpus in enumerate(rng.choice(len(names), size=batch, p=share / share.sum())):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,6 +19,9 @@ class TrainingOptions:
     out: Path  # RUN_DIR; the part's own files go to RUN_DIR/<part>, decoded audio and tokens to RUN_DIR/cache
     minutes: float  # budget of the whole run, resumed or not
     resume: bool = False
+    often: Mapping[str, float] = field(
+        default_factory=dict
+    )  # corpus folder's name -> times as often as others
     start: Path | None = None  # a RUN_DIR whose weights of the part a new run begins with
     seed: int = 0
     device: str | None = None  # default: CUDA if there is one

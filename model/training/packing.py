@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from model.bundle import CARD, INT8_PARTS, OPTIONAL_PARTS, PARTS, BundleInfo, load_bundle, save_bundle
-from model.config import PRESETS
+from model.config import PRESETS, Temperature, to_temperatures
 from model.errors import BundleError, ConfigError, TrainingError
 from model.training.data import read_manifest
 from model.training.frozen import load_part, save_operating_points
@@ -28,7 +28,7 @@ def pack_run(
     name: str,
     model_version: str,
     preset: str,
-    temperatures: Sequence[float] | None = None,
+    temperatures: Sequence[Temperature] | None = None,
     card: Path | None = None,
     data: Sequence[Path] = (),
     int8_parts: tuple[str, ...] = INT8_PARTS,
@@ -47,7 +47,6 @@ def pack_run(
     if not card.is_file():
         raise BundleError(f"{card} does not exist: a bundle needs a model card", code="bundle_incomplete")
     parts = (*PARTS, *(part for part in OPTIONAL_PARTS if (run_dir / part).is_dir()))
-    chosen = temperatures or PRESETS[preset].temperatures
     save_bundle(
         output,
         {part: load_part(run_dir, part) for part in parts},
@@ -55,7 +54,7 @@ def pack_run(
             name=name,
             model_version=model_version,
             max_prompt_seconds=PRESETS[preset].max_prompt_seconds,
-            temperatures=(chosen[0], chosen[1], chosen[2]),
+            temperatures=to_temperatures(temperatures or PRESETS[preset].temperatures),
             training={
                 "data": [row for corpus in data for row in _account(corpus)],
                 "reports": {part: _report(run_dir / part) for part in parts},

@@ -190,7 +190,7 @@ class TakeMaker:
         return self.marker(samples, rng) if take.marked and self.marker is not None else samples
 
     def _sampling(self, stage: Stage, takes: Sequence[Take]) -> Sampling:
-        temperature = takes[0].temperature * self.model.info.temperatures[stage.number]
+        temperature = self.model.temperatures(stage, takes[0].temperature)
         seeds = [take.seed for take in takes]
         return Sampling.of(seeds, stage.number, temperature=temperature, device=self.model.device)
 

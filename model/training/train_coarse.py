@@ -54,7 +54,7 @@ def train(options: TrainingOptions) -> Report:
     """Train into `options.out / "coarse"`, from the tokens under `options.out / "cache"`."""
     config = PRESETS[options.preset].coarse
     cache = options.out / "cache"
-    data = TokenCrops.open(options.data, cache, "train", with_codes=True)
+    data = TokenCrops.open(options.data, cache, "train", with_codes=True, often=options.often)
     valid = TokenCrops.open(options.data, cache, "valid", with_codes=True)
 
     torch.manual_seed(options.seed)

@@ -35,7 +35,7 @@ def train(options: TrainingOptions) -> Report:
     """Train `options.out`/codec until the budget is spent; see `TrainingRun` for what is kept."""
     config = PRESETS[options.preset].codec
     torch.manual_seed(options.seed)
-    store = AudioStore.build(options.data, options.out / "cache", "train")
+    store = AudioStore.build(options.data, options.out / "cache", "train", options.often)
     valid = AudioStore.build(options.data, options.out / "cache", "valid")
     codec = SpectralCodec(config)
     learnt = [codec.decoder_in, codec.decoder, codec.decoder_out]

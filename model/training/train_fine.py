@@ -64,7 +64,7 @@ def train(options: TrainingOptions) -> Report:
     """Train into `options.out / "fine"`, from the tokens under `options.out / "cache"`."""
     config = PRESETS[options.preset].fine
     cache = options.out / "cache"
-    data = TokenCrops.open(options.data, cache, "train", with_codes=True)
+    data = TokenCrops.open(options.data, cache, "train", with_codes=True, often=options.often)
     valid = TokenCrops.open(options.data, cache, "valid", with_codes=True)
 
     torch.manual_seed(options.seed)

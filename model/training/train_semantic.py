@@ -44,7 +44,7 @@ def train(options: TrainingOptions) -> Report:
     """Train into `options.out / "semantic"`, from the tokens under `options.out / "cache"`."""
     config = PRESETS[options.preset].semantic
     cache = options.out / "cache"
-    data = TokenCrops.open(options.data, cache, "train", with_codes=False)
+    data = TokenCrops.open(options.data, cache, "train", with_codes=False, often=options.often)
     valid = TokenCrops.open(options.data, cache, "valid", with_codes=False)
 
     torch.manual_seed(options.seed)

@@ -40,10 +40,10 @@ def register(subparsers: Subparsers) -> None:
     make.add_argument("--preset", default="starter", help="whose prompt length and temperatures to take")
     make.add_argument(
         "--temperatures",
-        type=float,
+        type=temperature,
         nargs=3,
         metavar=("SEMANTIC", "COARSE", "FINE"),
-        help="default: the preset's",
+        help="default: the preset's; four numbers with commas between them give each coarse codebook its own",
     )
     make.add_argument(
         "--card", type=Path, metavar="FILE", help="model card in Markdown; default: the one in OUT"
@@ -70,14 +70,21 @@ def register(subparsers: Subparsers) -> None:
     unpack.set_defaults(run=run_unpack)
 
 
+def temperature(value: str) -> float | tuple[float, ...]:
+    """ "0.7", or "0.9,0.7,0.6,0.6": one number for each codebook."""
+    numbers = tuple(float(number) for number in value.split(","))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def run_inspect(args: argparse.Namespace) -> int:
     from model.bundle import SHIPPED, read_manifest
 
     path = args.bundle or SHIPPED
     manifest = read_manifest(path)
     info = manifest.info
+    temperatures = ", ".join(str(each) for each in info.temperatures)
     print(f"{info.name} {info.model_version}  ({path})")
-    print(f"prompt: the last {info.max_prompt_seconds:g} s; temperatures: {info.temperatures}")
+    print(f"prompt: the last {info.max_prompt_seconds:g} s; temperatures: {temperatures}")
     for name, part in manifest.parts.items():
         size = sum(file.bytes for file in part.files)
         print(f"\n{name}: {part.kind.name}, {size / 2**20:.1f} MiB in {len(part.files)} file(s)")

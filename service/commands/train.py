@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ EXAMPLES = """\
   audiolm train all --preset starter --data corpus/speech --data corpus/piano --out runs/mine --minutes 240
   audiolm train semantic --preset starter --data corpus/speech --out runs/mine --minutes 60 --resume
   audiolm train coarse --data corpus/mine --from runs/first --out runs/second --minutes 30     to go on from weights
+  audiolm train coarse --data corpus/mine=3 --data corpus/speech --out runs/mine --minutes 60  hear mine more often
   torchrun --nproc-per-node 8 -m service.cli train coarse --preset base --data corpus --out runs/base --minutes 600
   audiolm bundle make runs/mine bundles/mine                 then: audiolm continue clip.wav -o out.wav --bundle ...
 
@@ -43,7 +45,13 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("part", choices=[*SHARES, "tokens", "all"], help="what to train")
     parser.add_argument("--preset", default="starter", help="sizes of all parts: tiny, starter or base")
     parser.add_argument(
-        "--data", type=Path, action="append", required=True, metavar="DIR", help="a corpus; repeatable"
+        "--data",
+        type=corpus,
+        action="append",
+        required=True,
+        metavar="DIR[=TIMES]",
+        help="a corpus; repeatable. A corpus counts by the root of its hours; with =3, codec and stages draw from"
+        " it three times as often",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="RUN_DIR", help="where weights and logs go"
@@ -68,6 +76,20 @@ def register(subparsers: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
+def corpus(value: str) -> tuple[Path, float]:
+    """ "DIR" or "DIR=TIMES": a corpus, and how many times as often as others it is drawn from."""
+    folder, _, times = value.rpartition("=")
+    if not folder or Path(value).is_dir():
+        return Path(value), 1.0
+    try:
+        number = float(times)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{value!r}: what follows = must be a number above 0")
+    return Path(folder), number
+
+
 def run(args: argparse.Namespace) -> int:
     from model.errors import ConfigError
     from model.training.loop import TrainingOptions
@@ -78,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         )
     options = TrainingOptions(
         preset=args.preset,
-        data=tuple(args.data),
+        data=tuple(folder for folder, _ in args.data),
+        often={folder.name: times for folder, times in args.data},
         out=args.out,
         minutes=args.minutes,
         resume=args.resume,

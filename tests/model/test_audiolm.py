@@ -151,6 +151,18 @@ def test_parts_that_do_not_fit_are_refused(tiny_bundle: Path) -> None:
             AudioLM(**bundle.parts, info=bundle.info)  # type: ignore[arg-type]
 
 
+def test_temperatures_are_one_for_a_stage_or_one_for_each_coarse_codebook(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    for temperatures in ((1.0, (0.7, 0.7), 0.5), ((0.9, 0.9), 0.7, 0.5), (1.0, 0.7, (0.5,) * 8)):
+        info = dataclasses.replace(bundle.info, temperatures=temperatures)
+        with pytest.raises(ConfigError, match="stage: temperatures"):
+            AudioLM(**bundle.parts, info=info)  # type: ignore[arg-type]
+    info = dataclasses.replace(bundle.info, temperatures=(1.0, (0.9, 0.8, 0.7, 0.6), 0.5))
+    fitting = AudioLM(**bundle.parts, info=info)  # type: ignore[arg-type]
+    assert fitting.temperatures(fitting.coarse, 0.5) == pytest.approx((0.45, 0.4, 0.35, 0.3))
+    assert fitting.temperatures(fitting.fine, 2.0) == (1.0,)
+
+
 def test_a_device_that_is_not_there_is_named(tiny_bundle: Path) -> None:
     with pytest.raises(AudioLMError, match="'cuda:97'"):
         AudioLM.load(tiny_bundle, device="cuda:97")

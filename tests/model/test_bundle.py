@@ -110,6 +110,9 @@ def test_a_cut_file_is_found(copy: Path) -> None:
     [
         (lambda v: v.update(surprise=1), "surprise"),
         (lambda v: v.pop("temperatures"), "temperatures"),
+        (lambda v: v.update(temperatures=[0.9, 0.7]), "malformed"),
+        (lambda v: v.update(temperatures=[0.9, [0.7, -1.0, 0.7, 0.7], 0.5]), "temperatures are"),
+        (lambda v: v.update(temperatures=[0.9, "warm", 0.5]), "malformed"),
         (lambda v: v.update(format_version=99), "99"),
         (lambda v: v.update(sample_rate=24_000), "24000"),
         (lambda v: v["parts"].pop("fine"), "fine"),

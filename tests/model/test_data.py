@@ -35,6 +35,13 @@ def test_crops_come_from_the_corpora_by_weight(tmp_path: Path) -> None:
     assert not (store.crops(np.random.default_rng(0), 50, 0.5, {"a": 1.0})[:, 0] > 0.3).any()
 
 
+def test_a_corpus_is_drawn_as_many_times_as_often_as_asked(tmp_path: Path) -> None:
+    folders = [corpus(tmp_path / "a", {"x.wav": 0.1}), corpus(tmp_path / "b", {"y.wav": 0.5})]
+    store = AudioStore.build(folders, tmp_path / "cache", "train", {"a": 3.0})
+    crops = store.crops(np.random.default_rng(0), 400, 0.5)
+    assert abs(float((crops[:, 0] < 0.3).float().mean()) - 0.75) < 0.08
+
+
 def test_short_recordings_are_padded_and_never_run_into_the_next(tmp_path: Path) -> None:
     store = AudioStore.build(
         [corpus(tmp_path / "a", {"x.wav": 0.1, "y.wav": 0.5})], tmp_path / "cache", "train"

@@ -101,10 +101,22 @@ def test_rows_without_a_limit_are_untouched_by_their_neighbours_limits() -> None
 
 def test_temperature_zero_takes_the_likeliest_and_each_row_has_its_own() -> None:
     logits = logits_of(2, 3, 50)
-    sampling = Sampling(torch.tensor([0.0, 50.0]), noise_key(torch.tensor([1, 2]), 0))
+    sampling = Sampling(torch.tensor([[0.0], [50.0]]), noise_key(torch.tensor([1, 2]), 0))
     seen = [sample(logits, sampling, torch.tensor([step, step])) for step in range(40)]
     assert all(torch.equal(ids[0], logits[0].argmax(-1)) for ids in seen)
     assert torch.stack([ids[1] for ids in seen]).unique().numel() > 20
+
+
+def test_each_codebook_can_have_its_own_temperature() -> None:
+    logits = logits_of(2, 3, 50)
+    each = Sampling.of([4, 5], 0, temperature=(0.0, 0.7, 1.4))
+    for step in range(40):
+        steps = torch.tensor([step, step])
+        ids = sample(logits, each, steps)
+        assert torch.equal(ids[:, 0], logits[:, 0].argmax(-1))
+        for codebook, temperature in ((1, 0.7), (2, 1.4)):
+            alone = sample(logits, Sampling.of([4, 5], 0, temperature=temperature), steps)
+            assert torch.equal(ids[:, codebook], alone[:, codebook])
 
 
 @pytest.mark.parametrize("value", [0.0, 1 - 2**-32])

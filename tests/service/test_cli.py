@@ -173,7 +173,14 @@ def test_a_bad_option_is_one_line_and_status_2(
 
 
 def test_unknown_options_and_commands_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv in (["bundle", "inspect", "--surprise"], ["sing"], []):
+    train = ["train", "coarse", "--out", "run", "--minutes", "1", "--data"]
+    for argv in (
+        ["bundle", "inspect", "--surprise"],
+        [*train, "corpus=often"],
+        [*train, "c=0"],
+        ["sing"],
+        [],
+    ):
         with pytest.raises(SystemExit) as caught:
             main(argv)
         assert caught.value.code == 2

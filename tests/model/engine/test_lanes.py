@@ -20,7 +20,7 @@ def make_sequence(slot: int, **options: object) -> Sequence:
 
 
 def test_a_row_draws_the_same_beside_rows_that_narrow() -> None:
-    settings = Settings(3, 1, 0.8, torch.device("cpu"))
+    settings = Settings(3, 1, (0.8,), torch.device("cpu"))
     for slot, options in enumerate(({}, {"top_k": 3}, {"top_p": 0.5})):
         settings.open(make_sequence(slot, **options))
     rng = torch.Generator().manual_seed(0)
@@ -39,6 +39,6 @@ def test_an_open_row_keeps_its_rarest_ids() -> None:
     one = torch.ones(1)
     keys = torch.zeros(1, dtype=torch.int64)
     noise = torch.tensor([[1 - 1e-9]], dtype=torch.float64)
-    drawn = sample_with(weights.log(), noise, Sampling(one, keys))
+    drawn = sample_with(weights.log(), noise, Sampling(one[:, None], keys))
     assert int(drawn) > 4000
-    assert torch.equal(drawn, sample_with(weights.log(), noise, Sampling(one, keys, top_p=one)))
+    assert torch.equal(drawn, sample_with(weights.log(), noise, Sampling(one[:, None], keys, top_p=one)))

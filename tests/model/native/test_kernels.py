@@ -139,11 +139,11 @@ def test_the_cache_of_the_kernels_is_half_as_large() -> None:
 
 @given(
     st.integers(0, 1000), st.sampled_from([6, 16, 50, 1024]), st.sampled_from([None, 1, 5, 40]),
-    st.sampled_from([None, 0.05, 0.5, 0.95, 1.0]), st.sampled_from([0.0, 0.3, 1.0, 3.0]),
+    st.sampled_from([None, 0.05, 0.5, 0.95, 1.0]), st.sampled_from([0.0, 0.3, 1.0, (3.0, 0.0, 1.0, 0.6)]),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_draws_are_those_of_the_tensors(
-    seed: int, vocab: int, top_k: int | None, top_p: float | None, temperature: float
+    seed: int, vocab: int, top_k: int | None, top_p: float | None, temperature: float | tuple[float, ...]
 ) -> None:
     logits = 2 * numbers(3, 4, vocab, seed=seed)
     sampling = Sampling.of([seed, 7, 2**40], 1, temperature=temperature, top_k=top_k, top_p=top_p)
@@ -155,6 +155,6 @@ def test_draws_are_those_of_the_tensors(
 def test_ties_at_the_limit_are_all_allowed() -> None:
     logits = torch.tensor([2.0, 1.0, 1.0, 1.0, 0.0]).expand(1, 1, 5)
     keys = noise_key(torch.tensor([0]), 0)
-    sampling = Sampling(torch.ones(1), keys, torch.tensor([2]))
+    sampling = Sampling(torch.ones(1, 1), keys, torch.tensor([2]))
     noise = torch.linspace(0, 1 - 2**-32, 60, dtype=torch.float64)
     assert {int(draw(logits, sampling, None, at[None, None])) for at in noise} == {0, 1, 2, 3}
