@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -51,17 +52,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Run one command. Returns its exit status: 0 done, 1 a check failed, 2 bad input, 130 interrupted,
+    141 nobody reads what it prints any more."""
     parser = build_parser()
     args = _parse(parser, argv)
     try:
         status: int = args.run(args)
+        sys.stdout.flush()
     except AudioLMError as error:
         print(f"audiolm: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("audiolm: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `audiolm bundle inspect | head`: who read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at exit
+        return 141
     return status
 
 

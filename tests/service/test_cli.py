@@ -238,6 +238,15 @@ def test_help_teaches_and_needs_no_torch() -> None:
     assert len(COMMANDS) == len(set(COMMANDS))
 
 
+def test_a_reader_who_has_seen_enough_causes_no_trace(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "bundle", "inspect", str(tiny_bundle)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == ""
+
+
 def test_ctrl_c_exits_with_130(write_clip: WriteClip, tmp_path: Path, tiny_bundle: Path) -> None:
     clip = write_clip("clip.wav", chord(1, 8_000), 8_000)
     out = tmp_path / "out.wav"
