@@ -58,7 +58,9 @@ def test_from_recordings_to_a_continuation(
 
     (tmp_path / "card.md").write_text("# A test\n")
     make = ["bundle", "make", str(run), str(bundle), "--preset", "tiny", "--data", str(corpus)]
+    make += ["--temperatures", "0.9", "0.9,0.8,0.7,0.6", "0.5"]
     assert main([*make, "--card", str(tmp_path / "card.md")]) == 0
+    assert read_manifest(bundle).info.temperatures == (0.9, (0.9, 0.8, 0.7, 0.6), 0.5)
     training = read_manifest(bundle).info.training
     assert [row["licence"] for row in training["data"]] == ["CC0-1.0"]
     assert set(training["reports"]) == {*PARTS, *OPTIONAL_PARTS}

@@ -139,12 +139,9 @@ class AudioStore:
         a small one is neither lost nor learnt by heart, times what `often` says.
         """
         hours = self.hours()
-        share = np.array(
-            [
-                weights.get(name, 0.0) if weights else self._often.get(name, 1.0) * hours[name] ** 0.5
-                for name in hours
-            ]
-        )
+        if weights is None:
+            weights = {name: self._often.get(name, 1.0) * hours[name] ** 0.5 for name in hours}
+        share = np.array([weights.get(name, 0.0) for name in hours])
         names = list(hours)
         out = np.empty(batch, np.int64)
         for row, corpus in enumerate(rng.choice(len(names), size=batch, p=share / share.sum())):

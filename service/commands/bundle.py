@@ -71,7 +71,7 @@ def register(subparsers: Subparsers) -> None:
 
 
 def temperature(value: str) -> float | tuple[float, ...]:
-    """ "0.7", or "0.9,0.7,0.6,0.6": one number for each codebook."""
+    """From "0.7", or from "0.9,0.7,0.6,0.6": one number for each codebook."""
     numbers = tuple(float(number) for number in value.split(","))
     return numbers if len(numbers) > 1 else numbers[0]
 

@@ -77,7 +77,7 @@ def register(subparsers: Subparsers) -> None:
 
 
 def corpus(value: str) -> tuple[Path, float]:
-    """ "DIR" or "DIR=TIMES": a corpus, and how many times as often as others it is drawn from."""
+    """From "DIR" or "DIR=TIMES": a corpus, and how many times as often as others it is drawn from."""
     folder, _, times = value.rpartition("=")
     if not folder or Path(value).is_dir():
         return Path(value), 1.0

@@ -16,7 +16,6 @@ import pytest
 import soundfile
 
 from service.cli import COMMANDS, main
-from service.commands.bundle import describe_training
 from tests.conftest import WriteClip, chord
 
 
@@ -187,18 +186,6 @@ def test_unknown_options_and_commands_exit_with_2(capsys: pytest.CaptureFixture[
     assert "sing" in capsys.readouterr().err
 
 
-def test_bundle_inspect_and_verify(
-    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["bundle", "inspect", str(tiny_bundle)]) == 0
-    shown = capsys.readouterr().out
-    assert "tiny 0" in shown and "num_codebooks 12" in shown
-    assert main(["bundle", "verify", str(tiny_bundle)]) == 0
-    assert "its parts fit" in capsys.readouterr().out
-    assert main(["bundle", "verify", str(tmp_path)]) == 2
-    assert "bundle.json" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("part", ["codec", "tokenizer", "all"])
 def test_training_does_not_start_from_weights_whose_tokens_would_change(
     part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -207,18 +194,6 @@ def test_training_does_not_start_from_weights_whose_tokens_would_change(
     assert main(["train", part, *folders, "--minutes", "1"]) == 2
     assert "--from is for semantic" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_bundle_inspect_sums_up_the_training() -> None:
-    data = [
-        {"corpus": "a", "kind": "piano", "licence": "CC0", "source": f"piece {i}", "hours": 0.25}
-        for i in range(6)
-    ]
-    check = {"name": "codebook use", "passed": False}
-    reports = {"codec": {"steps": 12, "seconds": 120.0, "checks": [check]}}
-    shown = "\n".join(describe_training({"data": data, "reports": reports}))
-    assert "1.50 h  piano   CC0" in shown and "piece" not in shown
-    assert "codec: 12 steps, 2 min, FAILED: codebook use" in shown
 
 
 def test_help_teaches_and_needs_no_torch() -> None:
@@ -236,15 +211,6 @@ def test_help_teaches_and_needs_no_torch() -> None:
     ).stdout
     assert all(word in listed for word in ("continue", "bundle", "train"))
     assert len(COMMANDS) == len(set(COMMANDS))
-
-
-def test_a_reader_who_has_seen_enough_causes_no_trace(tiny_bundle: Path) -> None:
-    command = [sys.executable, "-m", "service.cli", "bundle", "inspect", str(tiny_bundle)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        assert process.wait(60) == 141
-        assert process.stderr.read() == ""
 
 
 def test_ctrl_c_exits_with_130(write_clip: WriteClip, tmp_path: Path, tiny_bundle: Path) -> None:
