@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model.errors import ConfigError, TrainingError
 from model.training.corpus.manifest import SPLITS
-from model.training.corpus.recordings import find_recordings
+from model.training.corpus.recordings import at_speeds, find_recordings
 from model.training.corpus.rendering import Outcome, Task, render
 from model.training.corpus.sentences import read_passages, write_train_text
 from model.training.corpus.speech import plan_speech
@@ -80,6 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DIR",
         help="real recordings; repeatable",
+    )
+    speech.add_argument(
+        "--speed",
+        type=float,
+        action="append",
+        default=[],
+        metavar="FACTOR",
+        help="training recordings once more at this speed, as other speakers' voices; repeatable: 0.9, 1.1",
     )
     speech.add_argument(
         "--sentences", type=Path, metavar="FILE", help="text to be spoken, a sentence per line"
@@ -178,9 +186,12 @@ def _plan_piano(args: argparse.Namespace) -> list[Task]:
 
 
 def _plan_speech(args: argparse.Namespace) -> list[Task]:
+    for speed in args.speed:
+        if not 0.5 <= speed <= 2.0 or speed == 1.0:
+            raise ConfigError(f"--speed must be 0.5 to 2 and not 1, which is there already, not {speed:g}")
     tasks: list[Task] = []
     for folder in args.recordings:
-        tasks += find_recordings(folder, "speech")
+        tasks += at_speeds(find_recordings(folder, "speech"), args.speed)
     if args.sentences is not None:
         _require_program("espeak-ng")
         _require_program("flite")

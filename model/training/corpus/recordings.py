@@ -2,13 +2,16 @@
 
 Keeps what the table says (split, speaker, licence), removes gated silence, and cuts long files at quiet
 places. A folder without a table is read as one folder per speaker, and whole speakers are drawn into splits.
+Played faster or slower, a training recording is another speaker's (Ko et al., Interspeech 2015): pitch, formants and
+tempo change together.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from model.training.corpus.waveform import (
     SAMPLE_RATE,
     cut_at_quiet_places,
     read_waveform,
+    resample,
     trim_silence,
 )
 
@@ -40,21 +44,28 @@ class Recording:
     split: str
     licence: str
     source: str
+    speed: float = 1.0
 
     @property
     def name(self) -> str:
-        return f"recording:{self.path}"
+        return f"recording:{self.path}{self._mark}"
+
+    @property
+    def _mark(self) -> str:
+        """What tells names of this speed from those of others."""
+        return "" if self.speed == 1.0 else f"@{self.speed:g}"
 
     def make(self, rng: np.random.Generator) -> list[Clip]:
         del rng  # nothing about a recording is drawn
         waveform = trim_silence(read_waveform(self.file))
-        stem = str(Path(self.path).with_suffix("")).replace(" ", "_")
+        waveform = resample(waveform, SAMPLE_RATE * self.speed, SAMPLE_RATE)
+        stem = str(Path(self.path).with_suffix("")).replace(" ", "_") + self._mark
         return [
             Clip(
                 piece,
                 f"real/{stem}_{number:03d}",
                 self.kind,
-                self.speaker,
+                self.speaker + self._mark,
                 self.split,
                 self.licence,
                 self.source,
@@ -74,6 +85,19 @@ def find_recordings(folder: Path, kind: str) -> list[Recording]:
     if not recordings:
         raise TrainingError(f"{folder} holds no {kind} recordings", code="no_recordings")
     return recordings
+
+
+def at_speeds(recordings: Sequence[Recording], speeds: Sequence[float]) -> list[Recording]:
+    """`recordings`, and those of the training split once more at each of `speeds`."""
+    return [
+        *recordings,
+        *(
+            replace(recording, speed=speed)
+            for speed in speeds
+            for recording in recordings
+            if recording.split == "train"
+        ),
+    ]
 
 
 def read_table(table: Path) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 from model.errors import TrainingError
-from model.training.corpus.recordings import find_recordings, split_of
+from model.training.corpus.recordings import at_speeds, find_recordings, split_of
 from model.training.corpus.rendering import render
 from tests.model.corpus.sounds import RATE, silence, tone, write_recordings
 
@@ -33,6 +34,20 @@ def test_split_speaker_licence_and_source_are_kept(tmp_path: Path) -> None:
         info = soundfile.info(tmp_path / "out" / row["path"])
         assert (info.samplerate, info.channels) == (16_000, 1)
         assert info.duration == float(row["seconds"])
+
+
+def test_training_recordings_at_another_speed_are_other_voices(tmp_path: Path) -> None:
+    (tmp_path / "data" / "speaker").mkdir(parents=True)
+    soundfile.write(tmp_path / "data" / "speaker" / "a.wav", tone(1.5, 200.0), RATE)
+    (plain,) = find_recordings(tmp_path / "data", "speech")
+    assert plain.split == "train"
+    tasks = at_speeds([plain, replace(plain, split="test")], [1.25])
+    assert [(task.speed, task.split) for task in tasks] == [(1.0, "train"), (1.0, "test"), (1.25, "train")]
+    (clip,) = tasks[2].make(np.random.default_rng(0))
+    assert (clip.speaker, clip.name) == ("speaker@1.25", "real/speaker/a@1.25_000")
+    assert len(clip.waveform) == pytest.approx(1.5 / 1.25 * RATE, abs=0.1 * RATE)
+    loudest = np.abs(np.fft.rfft(clip.waveform)).argmax() * RATE / len(clip.waveform)
+    assert loudest == pytest.approx(250.0, abs=2.0)
 
 
 def test_a_long_file_becomes_pieces_of_at_most_30_seconds(tmp_path: Path) -> None:
