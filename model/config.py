@@ -19,6 +19,8 @@ SAMPLE_RATE = 16_000
 # Strength of the style in use. Semantic: 2 to 3 kept the voices of 29 and the keys of 40 held-out prompts better than
 # 1.4 and 4 did; coarse: of 1, 1.4 and 1.8. The fine stage has none: it has frames of the prompt in its window.
 STYLES = {"semantic": 2.5, "coarse": 1.4, "fine": 0.0}
+GUIDANCE = {"semantic": 0.0, "coarse": 1.0, "fine": 0.0}
+STYLE_FRAMES = {"semantic": 32, "coarse": 1, "fine": 1}  # 1.28 s of semantic tokens: two beats
 ONSET_WEIGHT = 4.0  # of 0, 1, 2, 4, 5 and 6, the most at which a probe names phones as without it
 
 Temperature = float | tuple[float, ...]  # of all codebooks of a stage, or of each
@@ -114,6 +116,12 @@ class StageConfig(_Strict):
     conditioning_vocab: int = 0  # semantic clusters it is conditioned on, 0 for none
     lookahead: int = 0  # future semantic frames added to the input embedding
     style: float = 0.0  # how strongly a prompt's style (model.style) is added in use; 1 in training, 0: none
+    style_frames: int = 1  # how many of its frames the style looks at together
+    guidance: float = 0.0  # how far the prompt moves logits in use (model.guidance); 0: one pass, no guidance
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        return super().from_dict({"style_frames": 1, "guidance": 0.0} | values)  # as in bundles without them
 
 
 @dataclass(frozen=True)
@@ -200,6 +208,8 @@ def _stage(
         frame_rate=frame_rate,
         max_frames=round(seconds * frame_rate),
         style=STYLES[kind],
+        style_frames=STYLE_FRAMES[kind],
+        guidance=GUIDANCE[kind],
         **shape[kind],
     )
 
@@ -227,7 +237,7 @@ PRESETS: dict[str, Preset] = {
         "starter",
         CodecConfig(),
         TokenizerConfig(onset_weight=ONSET_WEIGHT),
-        _stage("semantic", 6, 5, 320, clusters=512, codes=1024, dropout=0.1, seconds=20.0),
+        _stage("semantic", 6, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=20.0),
         _stage("coarse", 6, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=10.0),
         _stage("fine", 4, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=4.0),
         max_prompt_seconds=6.0,

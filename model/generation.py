@@ -10,18 +10,20 @@ Knows ids; knows no audio, no bundle, no queue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from model.errors import GenerationError
+from model.guidance import View, guided_logits, views_of
 from model.native.kernels import NativeSteps
 from model.positions import ADVANCE, FIELDS, KNOWN, ORIGIN, SLOT, STEP
 from model.sampling import Sampling, sample
 from model.stages import AutoregressiveStage, CoarseStage, FineStage, SemanticStage
-from model.tokens import Window, delay, growing_windows, undelay, windows
+from model.tokens import Window, growing_windows, undelay, windows
+from model.transformer import KVCache
 
 FIRST_FINE_FRAMES = (
     50  # new frames of the first fine window: what the codec's context leaves of them can go out early
@@ -132,19 +134,14 @@ def _cached_window(
     """Codes [B, K, window.stop - window.known] that follow history [B, K, window.history]."""
     rows, known = history.shape[0], history.shape[-1]
     steps = stage.num_steps(window.frames)
-    conditioning = stage.condition(semantic, steps, style)
-    grid = delay(history, steps, stage.none_id)
-    cache = stage.transformer.new_cache(rows, steps)
+    views = views_of(stage, history, steps, semantic, style, origin - window.start)
+    cache = stage.transformer.new_cache(rows * stage.passes, steps)  # row b: from slot b * passes on
     first = known + 1  # steps whose previous column is given: one prefill makes the first draw
-    prefix = stage.embed_grid(grid[..., :first], None if conditioning is None else conditioning[:, :first])
-    last = prefix.shape[1] - 1
-    hidden = torch.cat(
-        [stage.transformer.prefill(prefix[b : b + 1], cache, b, last)[:, 0] for b in range(rows)]
-    )
-    _draw(stage, hidden, grid, known, known, window, origin, sampling)
+    hidden = [_prefilled(stage, view.embed(stage, first), cache, v) for v, view in enumerate(views)]
+    _draw(stage, hidden, views, known, known, window, origin, sampling)
     if stage.transformer.native is not None:
         codes = F.pad(history, (0, steps - known))
-        codes[:, 0, known] = grid[:, 0, known]
+        codes[:, 0, known] = views[0].grid[:, 0, known]
         native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps), style)
         fields = {STEP: known + 1, KNOWN: known, ORIGIN: origin - window.start, ADVANCE: 1}
         positions = torch.tensor([[fields.get(field, 0)] * rows for field in range(FIELDS)])
@@ -152,10 +149,24 @@ def _cached_window(
         native.run(positions, sampling, steps - known - 1)
         return codes[..., known : window.frames]
     for n in range(known + 1, steps):
-        x = stage.embed(grid[..., n - 1], None if conditioning is None else conditioning[:, n])
-        hidden = stage.transformer.step(x, cache, torch.full((rows,), n, device=x.device), length=n + 1)
-        _draw(stage, hidden, grid, n, known, window, origin, sampling)
-    return undelay(grid, window.frames)[..., known:]
+        x = torch.stack([view.embed_step(stage, n) for view in views], 1).flatten(0, 1)  # (B * passes, C)
+        places = torch.tensor([n - view.left_out for view in views] * rows, device=x.device)
+        hidden = list(
+            stage.transformer.step(x, cache, places, length=n + 1).view(rows, -1, x.shape[-1]).unbind(1)
+        )
+        _draw(stage, hidden, views, n, known, window, origin, sampling)
+    return undelay(views[0].grid, window.frames)[..., known:]
+
+
+def _prefilled(stage: AutoregressiveStage, prefix: Tensor, cache: KVCache, number: int) -> Tensor:
+    """Hidden states [B, C] of the last of prefix [B, T, C]; pass `number` of each row keeps it in the cache."""
+    last = prefix.shape[1] - 1
+    return torch.cat(
+        [
+            stage.transformer.prefill(row[None], cache, b * stage.passes + number, last)[:, 0]
+            for b, row in enumerate(prefix)
+        ]
+    )
 
 
 def _padded(stage: AutoregressiveStage, semantic: Tensor | None, steps: int) -> Tensor | None:
@@ -179,30 +190,29 @@ def _uncached_window(
     """`_cached_window`, every step from scratch."""
     known = history.shape[-1]
     steps = stage.num_steps(window.frames)
-    grid = delay(history, steps, stage.none_id)
+    views = views_of(stage, history, steps, semantic, style, origin - window.start)
     for n in range(known, steps):
-        conditioning = stage.condition(semantic, steps, style)
-        x = stage.embed_grid(grid[..., : n + 1], None if conditioning is None else conditioning[:, : n + 1])
-        hidden = stage.transformer(x, causal=True)[:, -1]
-        _draw(stage, hidden, grid, n, known, window, origin, sampling)
-    return undelay(grid, window.frames)[..., known:]
+        hidden = [stage.transformer(view.embed(stage, n + 1), causal=True)[:, -1] for view in views]
+        _draw(stage, hidden, views, n, known, window, origin, sampling)
+    return undelay(views[0].grid, window.frames)[..., known:]
 
 
 def _draw(
     stage: AutoregressiveStage,
-    hidden: Tensor,
-    grid: Tensor,
+    hidden: Sequence[Tensor],
+    views: Sequence[View],
     n: int,
     known: int,
     window: Window,
     origin: int,
     sampling: Sampling,
 ) -> None:
-    """Draw column n of the grid from hidden [B, C], leaving what the first `known` frames fix."""
-    steps = torch.full((grid.shape[0],), window.start + n - origin, device=grid.device)
-    ids = sample(stage.logits(hidden), sampling, steps)  # (B, K)
+    """Draw column n of the grids from the passes' hidden states [B, C], leaving what the first `known` frames fix."""
+    steps = torch.full((hidden[0].shape[0],), window.start + n - origin, device=hidden[0].device)
+    ids = sample(guided_logits(stage, hidden), sampling, steps)  # (B, K)
     open_from = max(0, n - known + 1)  # codebook k of frame n - k is new if n - k >= known
-    grid[:, :open_from, n] = ids[:, :open_from]
+    for view in views:
+        view.grid[:, :open_from, n - view.left_out] = ids[:, :open_from]
 
 
 @torch.inference_mode()

@@ -89,7 +89,12 @@ class AutoregressiveStage(Stage):
             self.conditioning_rate if self.conditioning_rows else 0
         )
         super().__init__(config, config.max_frames + config.num_codebooks - 1, config.num_codebooks, extra)
-        self.style = Style(config.n_embd) if config.style else None
+        self.style = Style(config.n_embd, config.style_frames) if config.style else None
+
+    @property
+    def passes(self) -> int:
+        """How often each step is made: twice where the prompt guides it (model.guidance)."""
+        return 2 if self.config.guidance else 1
 
     def num_steps(self, num_frames: int) -> int:
         return num_frames + self.num_codebooks - 1

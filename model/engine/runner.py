@@ -179,7 +179,7 @@ class ModelRunner:
         self._stepped = {}
         for stage in (model.semantic, model.coarse):
             settings = Settings(slots, stage.number, model.temperatures(stage), device)
-            cache = stage.transformer.new_cache(self.slots)
+            cache = stage.transformer.new_cache(self.slots * stage.passes)
             self._stepped[stage.kind] = SteppedStage(stage, self._lanes, settings, cache)
         self._fine_settings = Settings(slots, model.fine.number, model.temperatures(model.fine), device)
 

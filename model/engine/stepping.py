@@ -18,11 +18,11 @@ from model.engine.lanes import Lanes, Settings
 from model.engine.plan import Stepped
 from model.engine.sequence import Sequence
 from model.generation import styles_of
+from model.guidance import guided_logits, views_of
 from model.native.kernels import NativeSteps
-from model.positions import ADVANCE, SLOT, START, STEP
+from model.positions import ADVANCE, ORIGIN, SLOT, START, STEP
 from model.sampling import sample
 from model.stages import AutoregressiveStage
-from model.tokens import delay
 from model.transformer import KVCache
 
 
@@ -48,7 +48,7 @@ class SteppedStage:
             semantic = lanes.semantic[:, 0] if stage.conditioning_rows else None
             self._native = NativeSteps(stage, cache, self.tokens, semantic, self.styles)
         if self.device.type == "cuda":
-            self._graphs = StepGraphs(self._step, cache.num_slots, spare_slot, self.device)
+            self._graphs = StepGraphs(self._step, cache.num_slots // stage.passes, spare_slot, self.device)
 
     def plan_of(self, sequence: Sequence) -> Stepped:
         return sequence.plan.coarse if self.stage.conditioning_rows else sequence.plan.semantic
@@ -59,8 +59,9 @@ class SteppedStage:
             return
         row, last = self.rows.index(sequence), len(self.rows) - 1
         if row != last:
-            moved = self.rows[last]
-            self.cache.move(last, row, self._length(moved))
+            moved, passes = self.rows[last], self.stage.passes
+            for number in range(passes):
+                self.cache.move(last * passes + number, row * passes + number, self._length(moved))
             self.rows[row] = moved
         self.rows.pop()
 
@@ -71,12 +72,17 @@ class SteppedStage:
         window, number = self.plan_of(sequence).at(sequence.done[self.name])
         assert number == 0 and sequence.slot is not None
         stage, steps = self.stage, window.history + 1
-        grid = delay(self.tokens[sequence.slot, None, :, window.start : window.known], steps, stage.none_id)
+        history = self.tokens[sequence.slot, None, :, window.start : window.known]
         semantic = self.lanes.semantic[sequence.slot, :, window.start // stage.conditioning_rate :]
         style = None if self.styles is None else self.styles[sequence.slot, None]
-        conditioning = stage.condition(semantic, steps, style)
-        x = stage.embed_grid(grid, conditioning)
-        hidden = stage.transformer.prefill(x, self.cache, self.rows.index(sequence), first=steps - 1)[:, 0]
+        prompt_frames = self.plan_of(sequence).windows[0].known - window.start
+        first_slot = self.rows.index(sequence) * stage.passes
+        hidden = [
+            stage.transformer.prefill(
+                view.embed(stage, steps), self.cache, first_slot + number, first=steps - 1 - view.left_out
+            )[:, 0]
+            for number, view in enumerate(views_of(stage, history, steps, semantic, style, prompt_frames))
+        ]
         narrowed = sequence.top_k is not None, sequence.top_p is not None
         self._draw(hidden, self._positions([sequence], {id(sequence)}), narrowed)
 
@@ -139,15 +145,26 @@ class SteppedStage:
     def _step(self, positions: Tensor, narrowed: tuple[bool, bool], length: int | None) -> None:
         """One step of rows 0..B-1 at `positions` [FIELDS, B]. Static shapes, no host synchronization."""
         slots, start, step = positions[SLOT], positions[START], positions[STEP]
-        frames = step[:, None] - 1 - self._codebooks  # (B, K): of the previous column, in the window
+        places, x = [step], [self._embed(slots, start, step, self.styles)]
+        if self.stage.passes == 2:
+            left_out = (positions[ORIGIN] - start).clamp_min(0)
+            places.append(step - left_out)
+            x.append(self._embed(slots, start + left_out, step - left_out, None))
+        rows = torch.stack(x, 1).flatten(0, 1)  # (B * passes, C)
+        hidden = self.stage.transformer.step(
+            rows, self.cache, torch.stack(places, 1).flatten(), length=length
+        )
+        self._draw(hidden.view(len(slots), -1, hidden.shape[-1]).unbind(1), positions, narrowed)
+
+    def _embed(self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None) -> Tensor:
+        """Embeddings [B, C] of steps [B] after frames start [B] of the lanes slots [B]."""
+        frames = step[:, None] - 1 - self._codebooks  # (B, K): of the previous column
         previous = self.tokens[slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)]
         previous = torch.where(frames >= 0, previous, self.stage.none_id)
-        x = self.stage.embed(previous, self._condition(slots, start, step))
-        hidden = self.stage.transformer.step(x, self.cache, step, length=length)
-        self._draw(hidden, positions, narrowed)
+        return self.stage.embed(previous, self._condition(slots, start, step, styles))
 
-    def _condition(self, slots: Tensor, start: Tensor, step: Tensor) -> Tensor | None:
-        style = None if self.styles is None else self.styles[slots]
+    def _condition(self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None) -> Tensor | None:
+        style = None if styles is None else styles[slots]
         if not self.stage.conditioning_rows:
             return style
         token = (start + step) // self.stage.conditioning_rate
@@ -155,11 +172,11 @@ class SteppedStage:
         aligned = self.stage.condition_step(ahead, step)
         return aligned if style is None else aligned + style
 
-    def _draw(self, hidden: Tensor, positions: Tensor, narrowed: tuple[bool, bool]) -> None:
-        """Draw the column at `positions` from hidden [B, C], leaving what the window's known frames fix."""
+    def _draw(self, hidden: Rows[Tensor], positions: Tensor, narrowed: tuple[bool, bool]) -> None:
+        """Draw the column at `positions` from the passes' hidden [B, C], leaving what the window's known frames fix."""
         slots, start, known, step, origin, _ = positions.unbind(0)
         sampling = self.settings.of(slots, narrowed_k=narrowed[0], narrowed_p=narrowed[1])
-        ids = sample(self.stage.logits(hidden), sampling, start + step - origin)  # (B, K)
+        ids = sample(guided_logits(self.stage, hidden), sampling, start + step - origin)  # (B, K)
         frames = step[:, None] - self._codebooks  # (B, K)
         at = slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)
         self.tokens[at] = torch.where(frames >= known[:, None], ids, self.tokens[at])

@@ -151,7 +151,8 @@ class NativeTransformer:
 
 class NativeSteps:
     """Many steps of a prepared stage in one call. `tokens` [slots, K, T] are read and written; `semantic` [slots, S] is
-    what a coarse stage is conditioned on, `styles` [slots, C] what a stage with a style adds to every step."""
+    what a coarse stage is conditioned on, `styles` [slots, C] what a stage with a style adds to every step. Row i has
+    the slots of the cache from i * stage.passes on."""
 
     def __init__(
         self,
@@ -183,6 +184,8 @@ class NativeSteps:
             0 if semantic is None else semantic.data_ptr(),
             0 if semantic is None else semantic.stride(0),
             None if styles is None else styles.data_ptr(),
+            stage.passes,
+            config.guidance,
         )
 
     def run(self, positions: Tensor, sampling: Sampling, steps: int) -> None:

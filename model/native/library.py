@@ -108,6 +108,8 @@ class Stage(ctypes.Structure):
         ("semantic", ctypes.c_void_p),
         ("semantic_stride", ctypes.c_int64),
         ("styles", ctypes.c_void_p),
+        ("passes", ctypes.c_int64),
+        ("guidance", ctypes.c_float),
     )
 
 

@@ -14,6 +14,8 @@ typedef struct {
     const int64_t *semantic;                            // [slot][token]
     int64_t semantic_stride;
     const float *styles;                                // [slot][n_embd], NULL: none
+    int64_t passes;                                     // 2: each step with the prompt and without (model/guidance.py)
+    float guidance;
 } Stage;
 
 static void add(const Stage *stage, const float *from, float *x) {
@@ -27,7 +29,8 @@ static void add_row(const Stage *stage, int64_t row, float *x) {
 
 // The embedding x [n_embd] of one row's next step: of the previous column of the delayed codes, plus what is added
 // to it: `around` [n_embd], summed apart and in the order of model/stages.py, since sums of floats depend on order.
-static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, float *x, float *around) {
+static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, const float *style, float *x,
+                  float *around) {
     int64_t n = stage->transformer->n_embd;
     memset(x, 0, (size_t)n * sizeof(float));
     memset(around, 0, (size_t)n * sizeof(float));
@@ -44,31 +47,49 @@ static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step,
             add_row(stage, row + ahead[i], around);
         add_row(stage, row + step % stage->rate, around);
     }
-    if (stage->styles) add(stage, stage->styles + slot * n, around);
+    if (style) add(stage, style, around);
     add(stage, around, x);
 }
 
-// `steps` steps of `rows` rows at positions [fields][rows], which move on. Row i continues slot i of the cache.
+// Logits [2][n] with the prompt and without -> guided ones, [n]. As model/guidance.py rounds: no fused product and sum.
+__attribute__((optimize("fp-contract=off"))) static void guide(const float *logits, int64_t n, float guidance,
+                                                               float *out) {
+    for (int64_t i = 0; i < n; i++) {
+        float moved = guidance * (logits[i] - logits[n + i]);
+        out[i] = logits[i] + moved;
+    }
+}
+
+// `steps` steps of `rows` rows at positions [fields][rows], which move on. Row i continues the slots of the cache from
+// i * passes on.
 EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positions, int64_t rows, int64_t steps,
                         const Sampling *sampling) {
     const Transformer *t = stage->transformer;
-    int64_t n = t->n_embd, outputs = stage->head->outputs;
-    float *x = scratch(EMBEDDED, (size_t)((rows + 1) * n) * sizeof(float));
-    float *logits = scratch(LOGITS, (size_t)(rows * outputs) * sizeof(float));
-    int64_t *kept = scratch(DRAWN, (size_t)(rows * (stage->codebooks + 3)) * sizeof(int64_t));
-    int64_t *own = kept, *visible = own + rows, *drawn_at = visible + rows, *ids = drawn_at + rows;
+    int64_t n = t->n_embd, outputs = stage->head->outputs, passes = stage->passes, all = rows * passes;
+    float *x = scratch(EMBEDDED, (size_t)((all + 1) * n) * sizeof(float));
+    float *logits = scratch(LOGITS, (size_t)(all * outputs) * sizeof(float));
+    int64_t *kept = scratch(DRAWN, (size_t)(3 * all + rows * (stage->codebooks + 1)) * sizeof(int64_t));
+    int64_t *own = kept, *at = own + all, *visible = at + all, *drawn_at = visible + all, *ids = drawn_at + rows;
     const int64_t *field[] = {positions, positions + rows, positions + 2 * rows, NULL, positions + 4 * rows,
                               positions + 5 * rows};
     int64_t *step = positions + STEP * rows;
     for (; steps > 0; steps--) {
         for (int64_t r = 0; r < rows; r++) {
-            embed(stage, field[SLOT][r], field[START][r], step[r], x + r * n, x + rows * n);
-            own[r] = r;
-            visible[r] = step[r] + 1;
-            drawn_at[r] = field[START][r] + step[r] - field[ORIGIN][r];
+            int64_t slot = field[SLOT][r], start = field[START][r], prompt = field[ORIGIN][r] - start;
+            for (int64_t pass = 0; pass < passes; pass++) {
+                int64_t row = r * passes + pass, left_out = pass && prompt > 0 ? prompt : 0;
+                const float *style = pass || !stage->styles ? NULL : stage->styles + slot * n;
+                embed(stage, slot, start + left_out, step[r] - left_out, style, x + row * n, x + all * n);
+                own[row] = row;
+                at[row] = step[r] - left_out;
+                visible[row] = at[row] + 1;
+            }
+            drawn_at[r] = start + step[r] - field[ORIGIN][r];
         }
-        transformer_rows(t, cache, x, rows, 0, own, step, visible);
-        linear_rows(stage->head, x, rows, logits, 0);
+        transformer_rows(t, cache, x, all, 0, own, at, visible);
+        linear_rows(stage->head, x, all, logits, 0);
+        for (int64_t r = 0; passes == 2 && r < rows; r++)
+            guide(logits + 2 * r * outputs, outputs, stage->guidance, logits + r * outputs);
         draw_rows(logits, rows, stage->codebooks, stage->vocab, sampling, drawn_at, NULL, ids);
         for (int64_t r = 0; r < rows; r++) {
             int64_t *tokens = stage->tokens + field[SLOT][r] * stage->token_slot_stride + field[START][r];

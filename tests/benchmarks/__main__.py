@@ -27,7 +27,7 @@ from model.audiolm import AudioLM
 from model.errors import AudioLMError
 from tests.benchmarks import codecs, continuation, limits, peers, provenance, report, stages, targets
 from tests.benchmarks.conditions import conditions, is_busy
-from tests.benchmarks.systems import SHIPPED, SYSTEMS, build, devices
+from tests.benchmarks.systems import SHIPPED, SYSTEMS, build, devices, unguided
 from tests.benchmarks.timing import CLOCKS
 
 SECTIONS = ("continuation", "stages", "peers", "codecs", "provenance", "serving", "overhead", "aborts")
@@ -134,10 +134,11 @@ class Run:
             why = "left out: peers of this size take minutes per second of sound on a CPU"
             self._add("peers", [{"system": system, "device": device.type, "skipped": why}], report.peers)
         elif self.wants("peers"):
-            rows = peers.measure(
-                model, system, device, extent.batches, self.clock, seconds=extent.peer_seconds,
-                repeats=extent.peer_repeats, peer_budget_seconds=extent.peer_budget_seconds,
-            )  # fmt: skip
+            with unguided(model):
+                rows = peers.measure(
+                    model, system, device, extent.batches, self.clock, seconds=extent.peer_seconds,
+                    repeats=extent.peer_repeats, peer_budget_seconds=extent.peer_budget_seconds,
+                )  # fmt: skip
             self._add("peers", rows, report.peers)
         if self.wants("codecs"):
             rows = codecs.measure(

@@ -74,8 +74,11 @@ class Stopwatch:
         name, rows, steps = batch.stage, len(tasks), batch.work.steps
         if name in (SEMANTIC, COARSE):
             config = self._stages[name].config
-            lengths = [_length(task, name) + steps / 2 for task in tasks]
-            cost = step_cost(config, rows, sum(lengths) / rows, self._widths[name], self._key_widths[name])
+            lengths = [
+                length + steps / 2 for task in tasks for length in _lengths(task, name, config.guidance)
+            ]
+            mean = sum(lengths) / len(lengths)
+            cost = step_cost(config, len(lengths), mean, self._widths[name], self._key_widths[name])
             return rows * steps / config.frame_rate, cost
         if name == FINE:
             config, plan = self._stages[FINE].config, tasks[0].plan
@@ -89,10 +92,13 @@ class Stopwatch:
         return 0.0, None
 
 
-def _length(task: Sequence, stage: str) -> int:
+def _lengths(task: Sequence, stage: str, guidance: float) -> list[int]:
+    """Positions that each pass of the task's next step attends to."""
     plan = task.plan.coarse if stage == COARSE else task.plan.semantic
     window, number = plan.at(task.done[stage])
-    return window.history + number
+    whole = window.history + number
+    without_prompt = whole - max(0, plan.windows[0].known - window.start)
+    return [whole, without_prompt] if guidance else [whole]
 
 
 class Cell:

@@ -6,7 +6,9 @@ Engines are the service's own, so what is timed is what serves. Knows no clock.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,11 +41,24 @@ def build(system: str, device: torch.device) -> AudioLM:
     return audiolm
 
 
+@contextmanager
+def unguided(model: AudioLM) -> Iterator[AudioLM]:
+    """`model` making each step once while this lasts, as peers do that are asked for the same tokens."""
+    stages = model.semantic, model.coarse
+    configs = [stage.config for stage in stages]
+    for stage in stages:
+        stage.config = replace(stage.config, guidance=0.0)
+    try:
+        yield model
+    finally:
+        for stage, config in zip(stages, configs, strict=True):
+            stage.config = config
+
+
 def cache_bytes(model: AudioLM, slots: int) -> int:
     """Bytes of the keys and values of an engine with `slots` slots, all positions filled."""
-    return sum(stage.transformer.new_cache(1).num_bytes for stage in (model.semantic, model.coarse)) * (
-        slots + 1
-    )
+    stages = model.semantic, model.coarse
+    return slots * sum(stage.transformer.new_cache(stage.passes).num_bytes for stage in stages)
 
 
 def new_engine(model: AudioLM, slots: int, max_seconds: float) -> Engine:

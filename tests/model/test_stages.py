@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.config import PRESETS
+from model.config import PRESETS, StageConfig
 from model.stages import AutoregressiveStage, CoarseStage, FineStage, SemanticStage, Stage
 from model.tokens import delay
 
@@ -23,6 +23,8 @@ def lively(stage: Stage) -> Stage:
     if isinstance(stage, AutoregressiveStage) and stage.style is not None:
         torch.nn.init.normal_(stage.style.outer.weight)
         torch.nn.init.normal_(stage.style.inner.weight)
+        if stage.style.before is not None:
+            torch.nn.init.normal_(stage.style.before.weight)
     return stage
 
 
@@ -119,17 +121,24 @@ def test_conditioning_that_ends_early_reads_as_none(coarse: CoarseStage) -> None
     torch.testing.assert_close(full, exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["semantic", "coarse"])
-def test_the_style_is_the_same_whatever_order_the_prompt_is_in(
-    semantic: SemanticStage, coarse: CoarseStage, kind: str
-) -> None:
-    stage = {"semantic": semantic, "coarse": coarse}[kind]
-    prompt = ids(2, stage.num_codebooks, 12, below=stage.vocab_size)
-    style, turned = stage.style_of(prompt), stage.style_of(prompt.flip(2))
-    other = stage.style_of((prompt + 1) % stage.vocab_size)
+def test_a_style_of_single_frames_is_the_same_whatever_order_they_are_in(coarse: CoarseStage) -> None:
+    prompt = ids(2, 4, 12, below=CODES)
+    style, turned = coarse.style_of(prompt), coarse.style_of(prompt.flip(2))
+    other = coarse.style_of((prompt + 1) % CODES)
     assert style is not None and turned is not None and other is not None
     torch.testing.assert_close(turned, style, rtol=1e-4, atol=1e-5)
     assert float((other - style).abs().max()) > 0.1
+
+
+def test_a_style_of_frames_together_hears_a_rhythm(semantic: SemanticStage) -> None:
+    """The same tokens as often, every fourth frame or in pairs: another style; a beat later, nearly the same."""
+    regular = torch.tensor([[1, 0, 0, 0] * 24])
+    pairs = torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0] * 12])
+    style, later, other = (
+        semantic.style_of(tokens[:, None]) for tokens in (regular, regular.roll(2, 1), pairs)
+    )
+    assert style is not None and later is not None and other is not None
+    assert float((other - style).norm()) > 3 * float((later - style).norm()) > 0
 
 
 def test_a_style_ends_where_its_prompt_ends_and_reaches_every_step(coarse: CoarseStage) -> None:
@@ -142,6 +151,13 @@ def test_a_style_ends_where_its_prompt_ends_and_reaches_every_step(coarse: Coars
     grid, semantic = ids(2, 4, 20, below=CODES), ids(2, 10, below=CLUSTERS)
     change = (coarse(grid, semantic, prompt, lengths) - coarse(grid, semantic)).abs().amax((2, 3))
     assert float(change[0].min()) > 1e-3 and float(change[1].max()) < 1e-6
+
+
+def test_a_config_from_before_frames_were_seen_together_reads_as_it_was() -> None:
+    values = TINY.semantic.to_dict()
+    assert StageConfig.from_dict(values).style_frames == 32
+    del values["style_frames"]
+    assert StageConfig.from_dict(values).style_frames == 1
 
 
 def test_a_new_stage_has_no_style_of_its_own_yet() -> None:
