@@ -39,6 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--clips", type=int, default=24, metavar="N", help="prompts of each kind (default: 24)"
     )
+    parser.add_argument(
+        "--takes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="continuations of each prompt; intervals stay those over prompts (default: 1)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="which clips, and what is sampled (default: 0)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="a report with players and spectrograms")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every number")
@@ -55,8 +62,9 @@ def main(argv: Sequence[str]) -> int:
 
         return provenance_command.main(argv[1:])
     args = build_parser().parse_args(argv)
-    if args.clips < 1:
-        raise ConfigError(f"--clips is {args.clips}; it must be at least 1")
+    for name in ("clips", "takes"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} is {getattr(args, name)}; it must be at least 1")
 
     from model.evaluation.report import Example, render_report
     from model.evaluation.suite import SECTIONS, Plan, Subject, evaluate
@@ -75,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
 
     passages = read_passages(args.sentences) if args.sentences else {}
     sentences = tuple(line for split in passages.values() for passage in split for line in passage)
-    plan = Plan(clips=args.clips, seed=args.seed, sentences=sentences)
+    plan = Plan(clips=args.clips, takes=args.takes, seed=args.seed, sentences=sentences)
     subject = Subject(audiolm, recordings, plan, report)
     results = evaluate(subject, only)
     facts = run_facts(argv, audiolm, time.perf_counter() - started)

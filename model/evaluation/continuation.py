@@ -19,7 +19,7 @@ from model.audiolm import AudioLM, GenerationSettings
 from model.config import SAMPLE_RATE
 from model.evaluation.clips import Recording, load
 from model.evaluation.spectral import Waveform, log_mel
-from model.evaluation.statistics import bootstrap_mean, share
+from model.evaluation.statistics import bootstrap_mean, per_prompt, share
 
 GATE_WINDOW, GATE_HOP = 6400, 1600  # 400 ms blocks that overlap by 75 %
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # dB
@@ -53,21 +53,24 @@ def continue_prompts(
     prompt_seconds: float,
     seconds: float,
     seed: int,
+    takes: int = 1,
     progress: Callable[[Recording], None] | None = None,
 ) -> list[Continued]:
-    """Continue the first `prompt_seconds` of each recording by `seconds`; clip i draws from seed + i."""
+    """Continue the first `prompt_seconds` of each recording by `seconds`, `takes` times, each as a lone caller would.
+
+    A prompt's takes follow each other; take t of clip i draws from seed + i + t * len(recordings)."""
     made = []
     prompt_samples = round(prompt_seconds * SAMPLE_RATE)
     for i, recording in enumerate(recordings):
         clip = load(recording, max_seconds=prompt_seconds + seconds)
-        prompt = clip[:prompt_samples]
-        settings = GenerationSettings(seconds=seconds, seed=seed + i)
-        result = audiolm.continue_clip(torch.from_numpy(prompt), settings)[0]
-        waveform = result.waveform[result.prompt_samples :].cpu().numpy()
-        num_tokens = math.ceil(settings.num_samples / audiolm.tokenizer.hop_length)
-        semantic = result.semantic.cpu().numpy()[-num_tokens:]
-        truth = clip[prompt_samples:]
-        made.append(Continued(recording, prompt, waveform, truth, semantic, result.stage_seconds))
+        prompt, truth = clip[:prompt_samples], clip[prompt_samples:]
+        for take in range(takes):
+            settings = GenerationSettings(seconds=seconds, seed=seed + i + take * len(recordings))
+            result = audiolm.continue_clip(torch.from_numpy(prompt), settings)[0]
+            waveform = result.waveform[result.prompt_samples :].cpu().numpy()
+            num_tokens = math.ceil(settings.num_samples / audiolm.tokenizer.hop_length)
+            semantic = result.semantic.cpu().numpy()[-num_tokens:]
+            made.append(Continued(recording, prompt, waveform, truth, semantic, result.stage_seconds))
         if progress is not None:
             progress(recording)
     return made
@@ -126,15 +129,21 @@ def repeated_share(tokens: NDArray[np.int64], order: int = NGRAM) -> float:
     return 1.0 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def evaluate_continuations(made: Sequence[Continued], rng: np.random.Generator) -> dict[str, Any]:
-    """Shares of continuations that pass each check, means with intervals, and the truth's values beside them."""
-    count = len(made)
+def evaluate_continuations(
+    made: Sequence[Continued], rng: np.random.Generator, takes: int = 1
+) -> dict[str, Any]:
+    """Shares of continuations that pass each check, means with intervals, and the truth's values beside them.
+
+    Intervals are over prompts, each with `takes` continuations that follow each other in `made`."""
+    count = len(made) // takes
     prompts = [loudness(item.prompt) for item in made]
     differences = [loudness(i.continuation) - level for i, level in zip(made, prompts, strict=True)]
     silences = [silent_share(i.continuation, level) for i, level in zip(made, prompts, strict=True)]
     moves = [movement(item.continuation) / max(movement(item.prompt), 1e-6) for item in made]
     loops = [self_similarity(item.continuation) for item in made]
-    true_loops = [self_similarity(item.truth) for item in made if len(item.truth) >= SAMPLE_RATE]
+    true_loops = [
+        self_similarity(item.truth) if len(item.truth) >= SAMPLE_RATE else math.nan for item in made[::takes]
+    ]
     repeats = [repeated_share(item.semantic) for item in made]
     checks = {
         "loudness within 6 dB": sum(abs(value) <= LOUDNESS_TOLERANCE for value in differences),
@@ -143,16 +152,16 @@ def evaluate_continuations(made: Sequence[Continued], rng: np.random.Generator) 
         "not looping": sum(value < LOOPING for value in loops),
     }
     means = {
-        "loudness difference (dB)": differences,
-        "silent share": silences,
-        "movement of the prompt's": moves,
-        "self-similarity": loops,
+        "loudness difference (dB)": per_prompt(differences, takes),
+        "silent share": per_prompt(silences, takes),
+        "movement of the prompt's": per_prompt(moves, takes),
+        "self-similarity": per_prompt(loops, takes),
         "self-similarity of the truth": true_loops,
-        f"repeated semantic {NGRAM}-grams": repeats,
+        f"repeated semantic {NGRAM}-grams": per_prompt(repeats, takes),
     }
     return {
         "count": count,
-        "checks": {name: asdict(share(passed, count)) for name, passed in checks.items()},
+        "checks": {name: asdict(share(passed / takes, count)) for name, passed in checks.items()},
         "means": {name: asdict(bootstrap_mean(values, rng)) for name, values in means.items()},
         "stage_seconds": stage_times(made),
     }

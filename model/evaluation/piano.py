@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model.evaluation.rhythm import intervals, overlap
 from model.evaluation.spectral import Waveform, chroma
-from model.evaluation.statistics import bootstrap_mean
+from model.evaluation.statistics import bootstrap_mean, per_prompt
 
 
 def pitch_classes(waveform: Waveform) -> NDArray[np.float64]:
@@ -46,11 +46,13 @@ def evaluate_piano(
     coded: Sequence[Waveform],
     performers: Sequence[str],
     rng: np.random.Generator,
+    takes: int = 1,
 ) -> dict[str, Any]:
     """For each similarity, its mean with interval between a prompt and: its continuation, others', the truth, the truth
     through the codec (`coded`).
 
-    `margin` is the paired difference of the first two. Clips of the same performer or piece are not "others".
+    `margin` is the paired difference of the first two. Clips of the same performer or piece are not "others". The
+    `takes` continuations of a prompt follow each other; intervals are over prompts.
     """
     result = {}
     for name, (feature, similarity) in SIMILARITIES.items():
@@ -66,7 +68,10 @@ def evaluate_piano(
             other.append(_mean([similarity(prompt, stranger) for stranger in strangers]))
         margin = [mine - theirs for mine, theirs in zip(own, other, strict=True)]
         columns = {"continuation": own, "other": other, "margin": margin, "truth": true, "ceiling": ceiling}
-        result[name] = {column: asdict(bootstrap_mean(values, rng)) for column, values in columns.items()}
+        result[name] = {
+            column: asdict(bootstrap_mean(per_prompt(values, takes), rng))
+            for column, values in columns.items()
+        }
     return result
 
 

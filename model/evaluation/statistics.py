@@ -34,8 +34,19 @@ def bootstrap_mean(values: Sequence[float], rng: np.random.Generator) -> Estimat
     return Estimate(float(judged.mean()), float(low), float(high), int(judged.size))
 
 
-def share(successes: int, trials: int) -> Estimate:
-    """Share of successes with Wilson's score interval (1927), which stays honest at 0 and 1."""
+def per_prompt(values: Sequence[float], takes: int) -> list[float]:
+    """Means over each prompt's `takes` values, which follow each other and are not independent. nan is left out."""
+    means = []
+    for start in range(0, len(values), takes):
+        judged = [value for value in values[start : start + takes] if not math.isnan(value)]
+        means.append(sum(judged) / len(judged) if judged else math.nan)
+    return means
+
+
+def share(successes: float, trials: int) -> Estimate:
+    """Share of successes with Wilson's score interval (1927), which stays honest at 0 and 1.
+
+    A trial may succeed in part: the share of one prompt's takes. The interval is that of whole ones, so rather wide."""
     if trials == 0:
         return Estimate(math.nan, math.nan, math.nan, 0)
     z = 1.959964

@@ -22,7 +22,7 @@ from model.evaluation.clips import Recording, choose, load
 from model.evaluation.continuation import Continued, continue_prompts, evaluate_continuations
 from model.evaluation.piano import evaluate_piano
 from model.evaluation.spectral import Waveform
-from model.evaluation.voice import evaluate_voice, fit_voices
+from model.evaluation.voice import evaluate_voice, fit_voices, through_codec
 from model.evaluation.words import word_pairs
 
 SPEECH, PIANO = "speech", "piano"
@@ -45,6 +45,7 @@ class Plan:
     clips: int = 24
     prompt_seconds: float = 3.0  # as in AudioLM's experiments
     seconds: float = 5.0
+    takes: int = 1  # continuations of each prompt
     seed: int = 0
     sentences: tuple[str, ...] = ()  # text that holds the real words; none: no word pairs
 
@@ -179,24 +180,25 @@ def continuation_section(subject: Subject) -> dict[str, Any]:
             prompt_seconds=plan.prompt_seconds,
             seconds=plan.seconds,
             seed=plan.seed,
+            takes=plan.takes,
             progress=tell,
         )
-        subject.made[kind] = made
-        result[kind] = evaluate_continuations(made, rng)
+        subject.made[kind] = made[:: plan.takes]
+        result[kind] = evaluate_continuations(made, rng, plan.takes)
         if kind == SPEECH:
             subject.report("voice: fitting the speaker classifier")
             result[kind]["voice"] = _voice(subject, made, rng)
         else:
             codec = subject.audiolm.codec
-            truths = [item.truth for item in made]
-            codes = [codec_quality.encode_clip(codec, truth) for truth in truths]
+            coded = [through_codec(codec, item.truth) for item in made[:: plan.takes]]
             result[kind]["kept"] = evaluate_piano(
                 [item.prompt for item in made],
                 [item.continuation for item in made],
-                truths,
-                [codec_quality.decode_clip(codec, c, len(t)) for c, t in zip(codes, truths, strict=True)],
+                [item.truth for item in made],
+                [clip for clip in coded for _ in range(plan.takes)],
                 [item.recording.speaker for item in made],
                 rng,
+                plan.takes,
             )
     return result
 
@@ -236,6 +238,7 @@ def _voice(subject: Subject, made: Sequence[Continued], rng: np.random.Generator
         [item.recording.speaker for item in made],
         [item.continuation for item in made],
         [item.truth for item in made],
+        subject.plan.takes,
     )
 
 

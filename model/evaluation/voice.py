@@ -121,10 +121,12 @@ def evaluate_voice(
     speakers: Sequence[str],
     continuations: Sequence[Waveform],
     truths: Sequence[Waveform],
+    takes: int = 1,
 ) -> dict[str, Any]:
     """Share of `continuations` classified as their prompt's speaker among all enrolled; chance; ceiling.
 
-    `speakers[i]` is the prompt's. Enrollment clips must not include the prompts' recordings.
+    `speakers[i]` is the prompt's; its `takes` continuations follow each other, and the interval is over prompts.
+    Enrollment clips must not include the prompts' recordings.
     """
     enrolled = {}
     for speaker, clips in enrollment.items():
@@ -132,10 +134,10 @@ def evaluate_voice(
         enrolled[speaker] = _unit(vectors.mean(axis=0))
     kept = [i for i, speaker in enumerate(speakers) if speaker in enrolled]
     made = sum(classify(embedding(continuations[i]), enrolled) == speakers[i] for i in kept)
-    judged = [i for i in kept if len(truths[i]) >= 2 * SAMPLE_RATE]
+    judged = [i for i in kept[::takes] if len(truths[i]) >= 2 * SAMPLE_RATE]
     true = sum(classify(embedding(through_codec(codec, truths[i])), enrolled) == speakers[i] for i in judged)
     return {
-        "accuracy": asdict(share(made, len(kept))),
+        "accuracy": asdict(share(made / takes, len(kept) // takes)),
         "ceiling": asdict(share(true, len(judged))),
         "chance": 1.0 / len(enrolled) if enrolled else float("nan"),
         "enrolled": len(enrolled),

@@ -62,7 +62,8 @@ def test_continuation_section_end_to_end(
     corpus: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page, numbers = tmp_path / "report.html", tmp_path / "report.json"
-    argv = ["--bundle", str(tiny_bundle), "--data", str(corpus), "--clips", "2", "--only", "continuation"]
+    argv = ["--bundle", str(tiny_bundle), "--data", str(corpus), "--clips", "2", "--takes", "2"]
+    argv += ["--only", "continuation"]
     assert main([*argv, "--html", str(page), "--json", str(numbers)]) == 0
     printed = capsys.readouterr().out
     assert "| continuation in the prompt's voice" in printed
@@ -79,6 +80,7 @@ def test_continuation_section_end_to_end(
     [
         (["--only", "codec,quality"], ConfigError, "quality"),
         (["--clips", "0"], ConfigError, "--clips"),
+        (["--takes", "0"], ConfigError, "--takes"),
         (["--data", "nowhere"], TrainingError, "nowhere"),
     ],
 )

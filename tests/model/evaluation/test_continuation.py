@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from model.evaluation.continuation import (
     silent_share,
 )
 from model.evaluation.spectral import Waveform
+from model.evaluation.statistics import per_prompt
 from tests.model.evaluation.signals import chord, clicks, speech_like
 
 RECORDING = Recording(Path("a.flac"), "speech", "someone", "test", 8.0)
@@ -80,3 +82,18 @@ def test_checks_fail_for_their_own_reason(continuation: Waveform, failed: set[st
 def test_stage_seconds_are_per_second_of_sound() -> None:
     found = evaluate_continuations([_continued(speech_like(2))], np.random.default_rng(0))["stage_seconds"]
     assert found == {"semantic": 0.5, "fine": 0.25, "real-time factor": 0.75}
+
+
+def test_takes_of_one_prompt_count_as_one() -> None:
+    takes = [_continued(speech_like(2)), _continued(np.zeros(32_000, np.float32))]
+    found = evaluate_continuations(takes, np.random.default_rng(0), takes=2)
+    assert found["count"] == 1
+    assert (found["checks"]["not silent"]["mean"], found["checks"]["not silent"]["count"]) == (0.5, 1)
+    spoken = silent_share(takes[0].continuation, loudness(takes[0].prompt))
+    assert found["means"]["silent share"]["mean"] == pytest.approx((spoken + 1) / 2)
+    assert found["means"]["silent share"]["count"] == 1
+
+
+def test_means_over_takes_leave_out_what_is_not_known() -> None:
+    assert per_prompt([1.0, 3.0, math.nan, 5.0], 2) == [2.0, 5.0]
+    assert math.isnan(per_prompt([math.nan, math.nan], 2)[0])

@@ -34,3 +34,12 @@ def test_clips_of_one_piece_are_no_strangers() -> None:
     clips = [chord([60, 64, 67]), chord([60, 64, 67])]
     result = evaluate_piano(clips, clips, clips, clips, ["same", "same"], np.random.default_rng(0))
     assert result["key"]["other"]["count"] == 0
+
+
+def test_takes_of_one_prompt_count_as_one() -> None:
+    clips = [chord([60, 64, 67]), chord([60, 64, 67]), chord([61, 65, 68]), chord([61, 65, 68])]
+    made = [clips[0], clips[2], clips[2], clips[0]]  # each prompt is kept in one of two takes
+    works = ["a", "a", "b", "b"]
+    result = evaluate_piano(clips, made, clips, clips, works, np.random.default_rng(0), takes=2)
+    assert result["key"]["continuation"]["count"] == 2
+    assert result["key"]["margin"]["mean"] == pytest.approx(0.0, abs=1e-6)

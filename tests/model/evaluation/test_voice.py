@@ -73,6 +73,21 @@ def test_kept_and_exchanged_voices(codec: Codec, embedding: VoiceEmbedding) -> N
     assert _evaluate(codec, embedding, [41, 42, 43, 44, 45, 40]) < 0.2
 
 
+def test_takes_of_one_prompt_count_as_one(codec: Codec, embedding: VoiceEmbedding) -> None:
+    """Two prompts, each kept in one of two takes: half, as sure as two trials can be."""
+    result = evaluate_voice(
+        embedding,
+        codec,
+        {str(number): [speaker(number, seed) for seed in (0, 1)] for number in (40, 41)},
+        ["40", "40", "41", "41"],
+        [speaker(number, 7) for number in (40, 41, 40, 41)],
+        [speaker(number, 8) for number in (40, 40, 41, 41)],
+        takes=2,
+    )
+    assert (result["accuracy"]["mean"], result["accuracy"]["count"]) == (0.5, 2)
+    assert result["ceiling"]["count"] == 2
+
+
 def test_loudness_plays_no_part(embedding: VoiceEmbedding) -> None:
     clip = speaker(50, 0)
     assert float(embedding(clip) @ embedding(0.3 * clip)) > 0.99
