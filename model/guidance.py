@@ -50,7 +50,7 @@ def views_of(
     prompt_frames: int,
 ) -> list[View]:
     """The stage's passes over a window of `num_steps` steps that begins with history [B, K, T], of which the first
-    `prompt_frames` are the prompt's; semantic [B, S] from the window's first frame on, style [B, C]."""
+    `prompt_frames` are the prompt's (none below 0); semantic [B, S] from the window's first frame on, style [B, C]."""
     views = [View(delay(history, num_steps, stage.none_id), stage.condition(semantic, num_steps, style), 0)]
     if stage.passes == 2:
         left_out = max(0, prompt_frames)
