@@ -56,7 +56,7 @@ def pack_run(
             max_prompt_seconds=PRESETS[preset].max_prompt_seconds,
             temperatures=to_temperatures(temperatures or PRESETS[preset].temperatures),
             training={
-                "data": [row for corpus in data for row in _account(corpus)],
+                "data": [row for corpus in data for row in account(corpus)],
                 "reports": {part: _report(run_dir / part) for part in parts},
             },
         ),
@@ -94,12 +94,24 @@ def _report(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _account(corpus: Path) -> list[dict[str, Any]]:
-    """Hours of the training split of one corpus, by kind, licence and source."""
+def account(corpus: Path) -> list[dict[str, Any]]:
+    """Hours of the training split of one corpus, by kind, licence and source, instruments counted on their own.
+
+    A piece of a collection ("owner/name piece") is named where its licence asks for that (CC BY), otherwise the
+    collection alone.
+    """
     seconds: dict[tuple[str, str, str], float] = defaultdict(float)
     for row in read_manifest(corpus):
-        if row["split"] == "train":
-            seconds[row["kind"], row["licence"], row["source"]] += float(row["seconds"])
+        if row["split"] != "train":
+            continue
+        licence, _, instrument_licence = row["licence"].partition("; instrument ")
+        source, *details = row["source"].split("; ")
+        collection = source.split(" ")[0]
+        if "/" in collection and "BY" not in licence:
+            source = collection
+        seconds[row["kind"], licence, source] += float(row["seconds"])
+        if instrument_licence:
+            seconds["instrument", instrument_licence, details[0]] += float(row["seconds"])
     return [
         {
             "corpus": corpus.name,
