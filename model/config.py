@@ -23,7 +23,9 @@ STYLES = {"semantic": 1.4, "coarse": 1.4, "fine": 0.0}
 # the semantic stage it gained nothing.
 GUIDANCE = {"semantic": 0.0, "coarse": 1.5, "fine": 0.0}
 STYLE_FRAMES = {"semantic": 32, "coarse": 1, "fine": 1}  # 1.28 s of semantic tokens: two beats
-ONSET_WEIGHT = 4.0  # of 0, 1, 2, 4, 5 and 6, the most at which a probe names phones as without it
+ONSET_WEIGHT = (
+    2.5  # of 2, 2.5, 3 and 4: at 2.5 notes are named best, and hardly fewer strokes are kept than at 4
+)
 
 Temperature = float | tuple[float, ...]  # of all codebooks of a stage, or of each
 Temperatures = tuple[Temperature, Temperature, Temperature]  # of the semantic, coarse and fine stage
@@ -93,11 +95,15 @@ class TokenizerConfig(_Strict):
         4  # frames of future: few, or a prompt's last tokens differ from those inside a longer clip
     )
     num_clusters: int = 512
-    onset_weight: float = 0.0  # deviation of the onset strength among clustered dimensions of 1; 0: left out
+    onset_weight: float = (
+        0.0  # deviation of how struck a frame is among clustered dimensions of 1; 0: left out
+    )
+    hears_strokes: bool = False  # the network says how struck a frame is; else, how sharply the sound rises
+    bottleneck_dim: int = 0  # width of what phones and notes are named from and clustered; 0: the last layer
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        return super().from_dict({"onset_weight": 0.0} | values)  # bundles made before there were any
+    def from_dict(cls, values: dict[str, Any]) -> Self:  # values of bundles from before there were such
+        return super().from_dict({"onset_weight": 0.0, "hears_strokes": False, "bottleneck_dim": 0} | values)
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,13 @@ class StageConfig(_Strict):
     style: float = 0.0  # how strongly a prompt's style (model.style) is added in use; 1 in training, 0: none
     style_frames: int = 1  # how many of its frames the style looks at together
     guidance: float = 0.0  # how far the prompt moves logits in use (model.guidance); 0: one pass, no guidance
+    pulse: bool = (
+        False  # whether steps are told how due a stroke is (model.pulse): for tokens that know strokes
+    )
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        return super().from_dict({"style_frames": 1, "guidance": 0.0} | values)  # as in bundles without them
+    def from_dict(cls, values: dict[str, Any]) -> Self:  # values of bundles from before there were such
+        return super().from_dict({"style_frames": 1, "guidance": 0.0, "pulse": False} | values)
 
 
 @dataclass(frozen=True)
@@ -212,6 +221,7 @@ def _stage(
         style=STYLES[kind],
         style_frames=STYLE_FRAMES[kind],
         guidance=GUIDANCE[kind],
+        pulse=kind == "semantic",
         **shape[kind],
     )
 
@@ -227,7 +237,14 @@ PRESETS: dict[str, Preset] = {
             phase_iterations=2,
         ),
         TokenizerConfig(
-            encoder_dim=16, num_heads=2, ffn_dim=32, num_layers=1, num_clusters=16, onset_weight=ONSET_WEIGHT
+            encoder_dim=16,
+            num_heads=2,
+            ffn_dim=32,
+            num_layers=1,
+            num_clusters=16,
+            onset_weight=ONSET_WEIGHT,
+            hears_strokes=True,
+            bottleneck_dim=8,
         ),
         _stage("semantic", 2, 2, 32, clusters=16, codes=32, dropout=0.0, seconds=4.0),
         _stage("coarse", 2, 4, 32, n_kv_head=2, clusters=16, codes=32, dropout=0.0, seconds=3.0),
@@ -238,7 +255,7 @@ PRESETS: dict[str, Preset] = {
     "starter": Preset(
         "starter",
         CodecConfig(),
-        TokenizerConfig(onset_weight=ONSET_WEIGHT),
+        TokenizerConfig(onset_weight=ONSET_WEIGHT, hears_strokes=True, bottleneck_dim=32),
         _stage("semantic", 6, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=20.0),
         _stage("coarse", 6, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=10.0),
         _stage("fine", 4, 5, 320, clusters=512, codes=1024, dropout=0.0, seconds=4.0),
@@ -254,6 +271,8 @@ PRESETS: dict[str, Preset] = {
             num_layers=8,
             num_clusters=1024,
             onset_weight=ONSET_WEIGHT,
+            hears_strokes=True,
+            bottleneck_dim=48,
         ),
         _stage("semantic", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=30.0),
         _stage("coarse", 12, 16, 1024, clusters=1024, codes=1024, dropout=0.1, seconds=10.0),

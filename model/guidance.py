@@ -36,8 +36,11 @@ class View:
     def embed_step(self, stage: AutoregressiveStage, step: int) -> Tensor:
         """Embeddings [B, C] of the window's step `step`."""
         at = step - self.left_out
+        pulse = stage.pulse_of(self.grid[:, 0], self.grid.new_full((self.grid.shape[0], 1), at))
         return stage.embed(
-            self.grid[..., at - 1], None if self.conditioning is None else self.conditioning[:, at]
+            self.grid[..., at - 1],
+            None if self.conditioning is None else self.conditioning[:, at],
+            None if pulse is None else pulse[:, 0],
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from model.config import StageConfig
 from model.linear import inference_linear
+from model.pulse import NUM_ROWS, pulse_rows
 from model.style import Style
 from model.transformer import Transformer
 
@@ -88,8 +89,15 @@ class AutoregressiveStage(Stage):
         extra = (config.lookahead + 1) * self.conditioning_rows + (
             self.conditioning_rate if self.conditioning_rows else 0
         )
+        assert not (config.pulse and extra), "only a stage without conditioning is told of strokes"
+        extra += NUM_ROWS if config.pulse else 0
         super().__init__(config, config.max_frames + config.num_codebooks - 1, config.num_codebooks, extra)
         self.style = Style(config.n_embd, config.style_frames) if config.style else None
+        self.struck: Tensor | None  # [V + 1]: which ids begin a note; "none" does not
+        none_yet = torch.zeros(config.vocab_size + 1, dtype=torch.bool) if config.pulse else None
+        self.register_buffer("struck", none_yet)
+        if config.pulse:
+            nn.init.zeros_(self.table.weight[self.none_row + 1 :])
 
     @property
     def passes(self) -> int:
@@ -112,6 +120,14 @@ class AutoregressiveStage(Stage):
             lengths = torch.full((prompt.shape[0],), prompt.shape[2], device=prompt.device)
         frames = F.embedding(self.rows(prompt.transpose(1, 2)), self.table.weight).sum(-2)  # (B, T, C)
         return self.style(frames, lengths)  # type: ignore[no-any-return]
+
+    def pulse_of(self, tokens: Tensor, steps: Tensor) -> Tensor | None:
+        """What the strokes among a window's tokens [B, T] add to the embeddings of steps [B, N] in it, [B, N, C]; None
+        for a stage that is not told. A step knows the tokens before it."""
+        if self.struck is None:
+            return None
+        rows = pulse_rows(self.struck[tokens], steps) + self.none_row + 1
+        return F.embedding(rows, self.table.weight).sum(-2)
 
     def condition(
         self, semantic: Tensor | None, num_steps: int, style: Tensor | None = None
@@ -152,9 +168,10 @@ class AutoregressiveStage(Stage):
         offsets = torch.arange(self.config.lookahead + 1, device=ahead.device) * self.conditioning_rows
         return F.embedding(ahead + offsets + self.none_row + 1, self.table.weight).sum(-2)
 
-    def embed(self, previous: Tensor, conditioning: Tensor | None) -> Tensor:
-        """Embeddings [.., C] of steps whose previous grid columns are `previous` [.., K]; conditioning [.., C]."""
+    def embed(self, previous: Tensor, conditioning: Tensor | None, pulse: Tensor | None = None) -> Tensor:
+        """Embeddings [.., C] of steps whose previous grid columns are `previous` [.., K]; the others [.., C]."""
         x = F.embedding(self.rows(previous), self.table.weight).sum(-2)
+        x = x if pulse is None else x + pulse
         return x if conditioning is None else x + conditioning
 
     def embed_grid(self, grid: Tensor, conditioning: Tensor | None) -> Tensor:
@@ -163,7 +180,8 @@ class AutoregressiveStage(Stage):
         The last column is not looked at: it is what step N - 1 predicts.
         """
         previous = F.pad(grid[..., :-1], (1, 0), value=self.none_id).transpose(1, 2)  # (B, N, K)
-        return self.embed(previous, conditioning)
+        steps = torch.arange(grid.shape[-1], device=grid.device).expand(grid.shape[0], -1)
+        return self.embed(previous, conditioning, self.pulse_of(grid[:, 0], steps))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [.., K, V] of hidden states [.., C]."""

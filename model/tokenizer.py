@@ -4,8 +4,9 @@ Decisions held here:
 - log-mel (80 bands, 100 Hz) -> 4x strided convolution -> Conformer layers (arXiv 2005.08100) -> normalization of every
   dimension -> nearest of `num_clusters` centroids. Trained by masked prediction (train_tokenizer.py); only the layers
   up to the clustered one live here.
-- Beside the layers' output, how sharply the sound rises within the 40 ms of a token is clustered (`onset_weight`):
-  clusters of the output alone say which notes sound but drop when they were struck, and so a prompt's tempo.
+- What is clustered is narrower than the layers' output: what phones and notes are named from (`bottleneck_dim`).
+- Beside it stands how likely something begins within the 40 ms of a token, a note or a vowel (`onset_weight`): clusters
+  of the output alone say which notes sound but drop when they were struck, and so a prompt's tempo.
 - A clip is scaled to unit power first, so gain never changes a token.
 - Attention sees a bounded stretch of past and little future, and every layer normalizes within a frame (torchaudio's
   Conformer normalizes over batches and lets padding leak through its convolutions). So a row's tokens depend neither
@@ -51,6 +52,11 @@ class SemanticTokenizer(nn.Module, ABC):
     def num_frames(self, num_samples: int) -> int:
         """Tokens of `num_samples` samples: ceil(N / hop_length)."""
         return -(-num_samples // self.hop_length)
+
+    @property
+    def struck(self) -> Tensor:
+        """Which tokens begin a note or a syllable, bool [num_clusters]; none where that is not known."""
+        return torch.zeros(self.num_clusters, dtype=torch.bool)
 
     @abstractmethod
     def features(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -182,6 +188,10 @@ class ConformerTokenizer(SemanticTokenizer):
         )
         self.subsample_norm = nn.LayerNorm(dim)
         self.layers = nn.ModuleList([ConformerLayer(config) for _ in range(config.num_layers)])
+        if config.hears_strokes:
+            self.stroke = nn.Linear(dim, 1)
+        if config.bottleneck_dim:
+            self.bottleneck = nn.Linear(dim, config.bottleneck_dim)
         self.mel_mean: Tensor
         self.mel_std: Tensor
         self.feature_mean: Tensor
@@ -189,7 +199,7 @@ class ConformerTokenizer(SemanticTokenizer):
         self.centroids: Tensor
         self.register_buffer("mel_mean", torch.zeros(config.n_mels))
         self.register_buffer("mel_std", torch.ones(config.n_mels))
-        clustered = dim + (config.onset_weight > 0)  # the last is the onset strength
+        clustered = (config.bottleneck_dim or dim) + (config.onset_weight > 0)  # the last: how struck
         self.register_buffer("feature_mean", torch.zeros(clustered))
         self.register_buffer("feature_std", torch.ones(clustered))
         self.register_buffer("centroids", torch.randn(config.num_clusters, clustered))
@@ -202,6 +212,12 @@ class ConformerTokenizer(SemanticTokenizer):
             layers * (self.config.left_context + kernel) + 2,
             layers * (self.config.right_context + kernel) + 2,
         )
+
+    @property
+    def struck(self) -> Tensor:
+        if self.config.onset_weight == 0:
+            return super().struck
+        return self.centroids[:, -1] * self.feature_std[-1] + self.feature_mean[-1] > 0.5
 
     # -- the parts of `features`, which training composes in its own way ---------------------------------------
 
@@ -251,6 +267,12 @@ class ConformerTokenizer(SemanticTokenizer):
             x = layer(x, mask, valid)
         return x
 
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """Output of the last layer [.., D] -> what is clustered, [.., bottleneck_dim or D]."""
+        if not self.config.bottleneck_dim:
+            return hidden
+        return F.layer_norm(self.bottleneck(hidden), (self.config.bottleneck_dim,))
+
     # -- use ---------------------------------------------------------------------------------------------------
 
     def features(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -269,9 +291,12 @@ class ConformerTokenizer(SemanticTokenizer):
                 inside = None if frames is None else (frames - first).clamp(0, last - first)
                 x = self.hidden(mel[:, MELS_PER_TOKEN * first : MELS_PER_TOKEN * last], inside)
                 pieces.append(x[:, start - first : stop - first])
-            features = torch.cat(pieces, 1)
+            hidden = torch.cat(pieces, 1)
+            features = self.narrow(hidden)
             if self.config.onset_weight > 0:
-                features = torch.cat([features, onset_strength(heard)], -1)
+                learnt = self.config.hears_strokes
+                struck = self.stroke(hidden).sigmoid() if learnt else onset_strength(heard)
+                features = torch.cat([features, struck], -1)
             return (features - self.feature_mean) / self.feature_std
 
     @torch.no_grad()
@@ -280,5 +305,6 @@ class ConformerTokenizer(SemanticTokenizer):
 
     def assign(self, features: Tensor) -> Tensor:
         """features [B, S, D] -> index of the nearest centroid [B, S]."""
-        score = features @ self.centroids.T - 0.5 * self.centroids.square().sum(1)
+        with torch.autocast(features.device.type, enabled=False):
+            score = features @ self.centroids.T - 0.5 * self.centroids.square().sum(1)
         return score.argmax(-1)

@@ -93,6 +93,15 @@ def test_from_recordings_to_a_continuation(
             assert torch.equal(weight, theirs.parts[part].state_dict()[name]), f"{part}: {name}"
     assert main(["bundle", "unpack", str(again), str(bundle)]) == 2  # never over a run
 
+    third = tmp_path / "third"  # other tokens, and a stage that knew the old ones
+    for part in ("tokenizer", "semantic"):
+        go_on = ["train", part, "--preset", "tiny", "--data", str(corpus), "--minutes", "0.01"]
+        assert main([*go_on, "--from", str(again), "--out", str(third)]) in (0, 1)
+    old, new = load_part(again, "tokenizer").state_dict(), load_part(third, "tokenizer").state_dict()
+    assert not torch.equal(old["centroids"], new["centroids"])
+    name = "layers.0.attention.qkv.weight"
+    assert (new[name] - old[name]).norm() < 0.5 * old[name].norm()
+
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "service.cli", "train", "detector", "--preset", "tiny", "--data", str(corpus)]
     done = subprocess.run(

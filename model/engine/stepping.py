@@ -41,6 +41,7 @@ class SteppedStage:
         if stage.style is not None:
             self.styles = torch.zeros(len(lanes.codes), stage.config.n_embd, device=self.device)
         self._codebooks = torch.arange(stage.num_codebooks, device=self.device)
+        self._window = torch.arange(stage.max_length, device=self.device)
         self._ahead = torch.arange(stage.config.lookahead + 1, device=self.device)
         spare_slot = len(lanes.codes) - 1
         self._graphs, self._native = None, None
@@ -161,7 +162,16 @@ class SteppedStage:
         frames = step[:, None] - 1 - self._codebooks  # (B, K): of the previous column
         previous = self.tokens[slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)]
         previous = torch.where(frames >= 0, previous, self.stage.none_id)
-        return self.stage.embed(previous, self._condition(slots, start, step, styles))
+        return self.stage.embed(
+            previous, self._condition(slots, start, step, styles), self._pulse(slots, start, step)
+        )
+
+    def _pulse(self, slots: Tensor, start: Tensor, step: Tensor) -> Tensor | None:
+        if not self.stage.config.pulse:
+            return None
+        window = (start[:, None] + self._window).clamp_max(self.tokens.shape[2] - 1)  # (B, max_length)
+        pulse = self.stage.pulse_of(self.tokens[slots[:, None], 0, window], step[:, None])
+        return None if pulse is None else pulse[:, 0]
 
     def _condition(self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None) -> Tensor | None:
         style = None if styles is None else styles[slots]

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import pulse
 from model.native import library as c
 from model.native.library import library
 
@@ -186,6 +187,10 @@ class NativeSteps:
             None if styles is None else styles.data_ptr(),
             stage.passes,
             config.guidance,
+            None if stage.struck is None else stage.struck.data_ptr(),
+            pulse.INTERVALS,
+            pulse.LONGEST,
+            pulse.SHARES,
         )
 
     def run(self, positions: Tensor, sampling: Sampling, steps: int) -> None:

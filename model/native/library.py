@@ -110,6 +110,8 @@ class Stage(ctypes.Structure):
         ("styles", ctypes.c_void_p),
         ("passes", ctypes.c_int64),
         ("guidance", ctypes.c_float),
+        ("struck", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("intervals", "longest", "shares")),
     )
 
 

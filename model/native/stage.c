@@ -16,6 +16,8 @@ typedef struct {
     const float *styles;                                // [slot][n_embd], NULL: none
     int64_t passes;                                     // 2: each step with the prompt and without (model/guidance.py)
     float guidance;
+    const uint8_t *struck;                              // [id]: whether it begins a note; NULL: steps are not told
+    int64_t intervals, longest, shares;                 // as in model/pulse.py
 } Stage;
 
 static void add(const Stage *stage, const float *from, float *x) {
@@ -25,6 +27,28 @@ static void add(const Stage *stage, const float *from, float *x) {
 
 static void add_row(const Stage *stage, int64_t row, float *x) {
     add(stage, stage->table + row * stage->transformer->n_embd, x);
+}
+
+// Adds to x [n_embd] what the strokes among a window's first `step` tokens say: as model/pulse.py.
+static void add_pulse(const Stage *stage, const int64_t *tokens, int64_t step, float *x) {
+    int64_t interval[64], known = 0, last = -1, later = -1, row = stage->none_row + 1;
+    for (int64_t frame = step - 1; frame >= 0 && known < stage->intervals; frame--) {
+        if (!stage->struck[tokens[frame]]) continue;
+        if (last < 0) last = frame;
+        else interval[known++] = later - frame;
+        later = frame;
+    }
+    int64_t since = step - last;
+    add_row(stage, row + (last < 0 ? 0 : since < stage->longest ? since : stage->longest), x);
+    row += 1 + stage->longest;
+    for (int64_t shift = -1; shift <= 1; shift++, row += stage->shares + 3) {
+        int64_t same = 0, least = 0;
+        for (int64_t i = 0; i < known; i++) {
+            same += interval[i] == since + shift;
+            least += interval[i] >= since + shift;
+        }
+        add_row(stage, row + (!known ? 0 : !least ? 1 : 2 + stage->shares * same / least), x);
+    }
 }
 
 // The embedding x [n_embd] of one row's next step: of the previous column of the delayed codes, plus what is added
@@ -39,6 +63,11 @@ static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step,
         int64_t frame = step - 1 - k;
         int64_t code = frame < 0 ? stage->vocab : tokens[k * stage->token_stride + start + frame];
         add_row(stage, code == stage->vocab ? stage->none_row : k * stage->vocab + code, x);
+    }
+    if (stage->struck) {
+        add_pulse(stage, tokens + start, step, around);
+        add(stage, around, x);
+        memset(around, 0, (size_t)n * sizeof(float));
     }
     if (stage->conditioning_rows) {
         const int64_t *ahead = stage->semantic + slot * stage->semantic_stride + (start + step) / stage->rate;

@@ -22,7 +22,9 @@ from tqdm import tqdm
 
 from model.config import SAMPLE_RATE
 from model.errors import TrainingError
-from model.training.phones import Espeak, speak_flite
+from model.training.corpus.room import record
+from model.training.corpus.waveform import resample
+from model.training.phones import FIRST_VOWEL, Espeak, speak_flite
 
 FRAME_RATE = 25  # of the labels; a frame's label is what sounds at its center
 LOWEST_KEY, NUM_KEYS = 21, 88  # MIDI numbers of a piano
@@ -51,6 +53,7 @@ ESPEAK_VOICES = tuple(
 )
 FLITE_VOICES = ("rms", "slt")
 PROBE_VOICES = ("awb", "kal16")  # flite's others, kept for measuring
+SIZES = (0.82, 1.2)  # of speakers: above 1, resonances and pitch are lower, and they speak more slowly
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,23 @@ class AlignedClips:
     """Clips of equal length with a label per frame at FRAME_RATE.
 
     waveform [n, N] int16 at 16 kHz; phones [n, S] index into PHONES or -1 where unknown; notes [n, S, 88] bool,
-    all False for speech; speaker [n] index of the voice.
+    all False for speech; strikes [n, S, 88] bool, where one of them begins; speaker [n] index of the voice.
     """
 
     waveform: npt.NDArray[np.int16]
     phones: npt.NDArray[np.int64]
     notes: npt.NDArray[np.bool_]
+    strikes: npt.NDArray[np.bool_]
     speaker: npt.NDArray[np.int64]
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, waveform=self.waveform, phones=self.phones, notes=self.notes, speaker=self.speaker)
+        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> AlignedClips:
         with np.load(path) as stored:
-            return cls(stored["waveform"], stored["phones"], stored["notes"], stored["speaker"])
+            return cls(*(stored[f.name] for f in fields(cls)))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> torch.Tensor:
         """Waveforms of `chosen` clips, [len(chosen), N] float32."""
@@ -83,6 +87,14 @@ class AlignedClips:
     def has_notes(self) -> npt.NDArray[np.bool_]:
         """[n]: whether the clip is piano."""
         return np.asarray(self.notes.any(axis=(1, 2)))
+
+    @property
+    def strokes(self) -> npt.NDArray[np.float32]:
+        """[n, S]: 1 where a note or a vowel begins, 0 where none does, -1 where that is not known."""
+        before = np.pad(self.phones[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+        vowel = (self.phones >= FIRST_VOWEL) & (self.phones != before)
+        spoken = np.where((self.phones < 0) | (before < 0), -1.0, vowel)
+        return np.where(self.has_notes[:, None], self.strikes.any(-1), spoken).astype(np.float32)
 
 
 def join(parts: Sequence[AlignedClips]) -> AlignedClips:
@@ -111,9 +123,18 @@ def babble(rng: np.random.Generator) -> str:
 
 
 def render_speech(
-    seed: int, count: int, seconds: float, voices: Sequence[str], sentences: Sequence[str] = ()
+    seed: int,
+    count: int,
+    seconds: float,
+    voices: Sequence[str],
+    sentences: Sequence[str] = (),
+    *,
+    varied: bool = False,
 ) -> AlignedClips:
-    """`count` clips; voices with a "+" are espeak-ng's, others flite's. Without `sentences`, babble."""
+    """`count` clips; voices with a "+" are espeak-ng's, others flite's. Without `sentences`, babble.
+
+    `varied`: speakers of other sizes than the engines' own, and every clip in a room of its own.
+    """
     rng = np.random.default_rng([seed, 1])
     num_samples, num_frames = round(seconds * SAMPLE_RATE), round(seconds * FRAME_RATE)
     waveform = np.zeros((count, num_samples), np.int16)
@@ -128,6 +149,10 @@ def render_speech(
             voice = voices[speaker[row]]
             say = espeak.speak if espeak and "+" in voice else speak_flite
             spoken, starts = say(text, voice, rng)
+            if varied:
+                size = float(rng.uniform(*SIZES))
+                spoken = resample(spoken, SAMPLE_RATE, SAMPLE_RATE * size)
+                starts = [(start * size, phone) for start, phone in starts]
             peak = max(1e-3, float(np.abs(spoken).max()))
             stop = min(num_samples, position + len(spoken))
             waveform[row, position:stop] = (spoken[: stop - position] * (0.7 / peak) * 32767).astype(np.int16)
@@ -136,7 +161,16 @@ def render_speech(
             inside = (index >= 0) & (center < stop / SAMPLE_RATE)
             phones[row, inside] = np.array([phone for _, phone in starts])[index[inside]]
             position += len(spoken)
-    return AlignedClips(waveform, phones, np.zeros((count, num_frames, NUM_KEYS), bool), speaker)
+        if varied:
+            waveform[row] = in_a_room(waveform[row], rng)
+    silent = np.zeros((count, num_frames, NUM_KEYS), bool)
+    return AlignedClips(waveform, phones, silent, silent, speaker)
+
+
+def in_a_room(waveform: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """[N] as recorded somewhere: what the corpora do to their sound, too."""
+    heard = record(waveform.astype(np.float32) / np.float32(32767), rng)
+    return np.asarray((heard.clip(-1, 1) * 32767).astype(np.int16))
 
 
 # -- piano ------------------------------------------------------------------------------------------------------------
@@ -199,15 +233,19 @@ def midi_file(notes: Sequence[Note], program: int) -> bytes:
     )
 
 
-def render_piano(seed: int, count: int, seconds: float, programs: Sequence[int] = (0, 1, 3)) -> AlignedClips:
+def render_piano(
+    seed: int, count: int, seconds: float, programs: Sequence[int] = (0, 1, 3), *, varied: bool = False
+) -> AlignedClips:
     """`count` clips of composed music on General MIDI pianos, by fluidsynth with its default sound font.
 
+    `varied`: every clip in a room of its own.
     Raises TrainingError when fluidsynth is not installed.
     """
     rng = np.random.default_rng([seed, 2])
     num_samples, num_frames = round(seconds * SAMPLE_RATE), round(seconds * FRAME_RATE)
     waveform = np.zeros((count, num_samples), np.int16)
     notes = np.zeros((count, num_frames, NUM_KEYS), bool)
+    strikes = np.zeros_like(notes)
     speaker = np.arange(count) * len(programs) // count
     for program in range(len(programs)):
         rows = np.flatnonzero(speaker == program)
@@ -218,6 +256,7 @@ def render_piano(seed: int, count: int, seconds: float, programs: Sequence[int] 
                     off = min(off, seconds - 0.05)
                     first, last = round(on * FRAME_RATE), round(off * FRAME_RATE)
                     notes[row, first : max(last, first + 1), key - LOWEST_KEY] = True
+                    strikes[row, int(on * FRAME_RATE), key - LOWEST_KEY] = True
                     played.append((place * seconds + on, place * seconds + off, key, min(127, velocity)))
         with tempfile.TemporaryDirectory() as folder:
             score, sound = Path(folder) / "notes.mid", Path(folder) / "notes.wav"
@@ -243,4 +282,6 @@ def render_piano(seed: int, count: int, seconds: float, programs: Sequence[int] 
         for place, row in enumerate(rows):
             part = samples[place * num_samples : (place + 1) * num_samples]
             waveform[row, : len(part)] = (part * 32767).astype(np.int16)
-    return AlignedClips(waveform, np.full((count, num_frames), -1), notes, speaker)
+            if varied:
+                waveform[row] = in_a_room(waveform[row], rng)
+    return AlignedClips(waveform, np.full((count, num_frames), -1), notes, strikes, speaker)

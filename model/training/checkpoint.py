@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from model.errors import TrainingError
 
@@ -69,14 +69,19 @@ def read_checkpoint(
     return Progress(state["step"], state["elapsed"], state["best"])
 
 
-def start_from_weights(module: nn.Module, path: Path) -> None:
-    """Copy the weights in `path` into `module`; what the file lacks stays as it was built.
-
-    Raises TrainingError where there is no such file, or it holds weights that the module has no place for.
-    """
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights that a run left in `path`. Raises TrainingError where there is no such file."""
     if not path.exists():
         raise TrainingError(f"{path} does not exist: nothing to start from")
-    weights, own = load_file(path), module.state_dict()
+    return load_file(path)
+
+
+def take_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Copy `weights`, which came from `path`, into `module`; what they lack stays as it was built.
+
+    Raises TrainingError where they hold something that the module has no place for.
+    """
+    own = module.state_dict()
     strange = [name for name, weight in weights.items() if name not in own or own[name].shape != weight.shape]
     if strange:
         raise TrainingError(f"{path} does not fit the preset: {strange[0]}")

@@ -42,6 +42,8 @@ def cluster(
     ]
     features = torch.cat(found)
     mean, std = features.mean(0), features.std(0).clamp(min=1e-4)
+    if narrow := tokenizer.config.bottleneck_dim:  # there, how far a dimension spreads says how much it tells
+        std[:narrow] = std[:narrow].square().mean().sqrt()
     if tokenizer.config.onset_weight > 0:
         std[-1] /= tokenizer.config.onset_weight
     features = (features - mean) / std
@@ -70,7 +72,9 @@ class SpectrogramTokenizer(ConformerTokenizer):
     def __init__(self, like: ConformerTokenizer) -> None:
         stacked = MELS_PER_TOKEN * like.config.n_mels
         super().__init__(
-            dataclasses.replace(like.config, encoder_dim=stacked, num_layers=0, onset_weight=0.0)
+            dataclasses.replace(
+                like.config, encoder_dim=stacked, num_layers=0, onset_weight=0.0, bottleneck_dim=0
+            )
         )
         self.mel_mean.copy_(like.mel_mean)
         self.mel_std.copy_(like.mel_std)

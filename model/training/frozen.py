@@ -21,6 +21,7 @@ from model.bundle import KINDS, Kind
 from model.codec import SpectralCodec
 from model.config import OperatingPoint
 from model.errors import TrainingError
+from model.linear import replace_linears
 from model.training.crops import token_path
 from model.training.data import AudioStore, TokenStore
 from model.training.loop import TrainingOptions, training_device
@@ -78,6 +79,7 @@ def encode_corpora(options: TrainingOptions, part: str) -> None:
     """
     module = load_part(options.out, part).to(device := training_device(options))
     fingerprint = encoder_fingerprint(module)
+    replace_linears(module)  # as in use
     cache = options.out / "cache"
 
     @torch.inference_mode()

@@ -37,7 +37,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model.errors import TrainingError
-from model.training.checkpoint import Progress, read_checkpoint, start_from_weights, write_checkpoint
+from model.training.checkpoint import Progress, read_checkpoint, read_weights, take_weights, write_checkpoint
 from model.training.journal import Journal
 from model.training.optimization import adamw, learning_rate_scale, muon
 from model.training.options import TrainingOptions, training_device
@@ -89,8 +89,9 @@ class TrainingRun:
         self.step, self.elapsed, self.best = 0, 0.0, math.inf
         self.rng = np.random.default_rng(0)
         if options.start is not None:
+            path = options.start / part / "model.safetensors"
             for name in averaged:
-                start_from_weights(modules[name], options.start / part / "model.safetensors")
+                take_weights(modules[name], read_weights(path), path)
         for module in modules.values():
             module.to(self.device).train()
             self.ranks.share(module.state_dict().values())

@@ -69,6 +69,7 @@ PHONES = (
     ),
     *("ʌ", "ə", "ɐ", "ɚ", "ɜ", "y", "ø", "œ", "ɪə", "aɪ", "aʊ", "eɪ", "oʊ", "ɔɪ", "ɛɹ"),
 )
+FIRST_VOWEL = PHONES.index("i")  # all from it on are vowels
 ARPABET = {  # flite's names
     "aa": "ɑ",
     "ae": "æ",

@@ -8,6 +8,7 @@ next stage could use.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from model.stages import AutoregressiveStage, FineStage, SemanticStage, Stage
 from model.training.crops import TokenCrops
 from model.training.loop import TrainingOptions, TrainingRun, muon
 from model.training.report import Check
+from model.training.translation import start_stage
 
 FRAMES_PER_STEP = {"cpu": 2_000, "cuda": 64_000}  # a step of the starter takes about 1 s on one CPU core
 INPUT_NOISE = 0.05  # share of input ids replaced by random ones: generation reads its own mistakes
@@ -37,10 +39,18 @@ def batch_size(config: StageConfig, device: torch.device) -> int:
 
 def stage_run(options: TrainingOptions, stage: Stage) -> TrainingRun:
     """The run of a stage: its optimizers, and an average of its weights that is what leaves the run."""
+    if options.start is not None:
+        start_stage(stage, options)
     deep = [module for name, module in stage.named_children() if name != "table"]
     optimizers = muon(deep, stage.table.parameters(), learning_rate(stage.config))
     return TrainingRun(
-        options, stage.kind, stage.config, {"model": stage}, optimizers, averaged=["model"], decay=0.995
+        replace(options, start=None),
+        stage.kind,
+        stage.config,
+        {"model": stage},
+        optimizers,
+        averaged=["model"],
+        decay=0.995,
     )
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from model.config import PRESETS, StageConfig
 from model.stages import SemanticStage
+from model.tokenizer import SemanticTokenizer
 from model.training.crops import Crops, TokenCrops
+from model.training.frozen import load_part
 from model.training.loop import Report, TrainingOptions
 from model.training.prediction import (
     VALIDATION_MINUTES,
@@ -49,6 +51,10 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = SemanticStage(config)
+    if stage.struck is not None:
+        tokenizer = load_part(options.out, "tokenizer")
+        assert isinstance(tokenizer, SemanticTokenizer)
+        stage.struck[:-1] = tokenizer.struck
     run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage
     rows = options.batch or batch_size(config, run.device)

@@ -1,53 +1,64 @@
-"""Train the semantic tokenizer: masked prediction, then clustering.
+"""Train the semantic tokenizer: masked prediction and naming phones and notes, then clustering.
 
 From top to bottom: hear crops of the corpus through random voices, rooms and noise; hide spans of them; predict, for
-every hidden frame, what a random quantizer says of the clean sound (BEST-RQ, arXiv 2202.01855); keep the lower layers;
-cluster their output; check that the clusters tell phones and notes and not speakers.
+every hidden frame, what a random quantizer says of the clean sound (BEST-RQ, arXiv 2202.01855), and name the phone and
+the notes of every frame through a narrow, noisy bottleneck; keep the lower layers and the bottleneck; cluster what it
+gives; check that the clusters tell phones and notes and not speakers.
 
 Decisions held here:
 - Targets come from the clean clip without its mean spectrum, inputs from a perturbed one (frequency axis stretched as
   by another vocal tract, random equalizer, noise): what identifies a voice or a microphone does not help to predict.
   Piano keeps its pitch.
-- A part of every batch is synthesized with known phones or notes (aligned.py), and a linear layer on the clustered
-  layer is trained to name them: masked prediction alone finds phones only after far more steps than a small machine
-  affords, and these labels cost nothing.
+- A part of every batch is synthesized with known phones or notes (aligned.py), and linear layers on the bottleneck are
+  trained to name them: masked prediction alone finds phones only after far more steps than a small machine affords,
+  and these labels cost nothing.
+- What is clustered has a few dimensions of common length with noise added in training: whatever names no phone and no
+  note, voice and room foremost, would only take room from what does, so clusters are not spent on it.
+- Recordings are named by the averaged weights, which hear them clean, as long as these are sure: real voices and
+  pianos are learnt from, too (mean teacher: arXiv 1703.01780; only where sure: arXiv 2001.07685).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.config import PRESETS, SAMPLE_RATE, TokenizerConfig
+from model.config import PRESETS, TokenizerConfig
 from model.tokenizer import MELS_PER_TOKEN, ConformerTokenizer
 from model.training import aligned
-from model.training.aligned import AlignedClips
+from model.training.checkpoint import read_weights, take_weights
 from model.training.clustering import cluster, fit_mel_statistics
 from model.training.data import AudioStore
-from model.training.loop import TrainingOptions, TrainingRun, adamw
+from model.training.loop import TrainingOptions, TrainingRun, muon
 from model.training.phones import PHONES
 from model.training.report import Report
+from model.training.tokenizer_batches import (
+    ALIGNED_MASKED_SHARE,
+    CORPUS_ROWS,
+    NO_PHONE,
+    Batch,
+    Batches,
+    aligned_clips,
+    perturb,
+    span_mask,
+)
 from model.training.tokenizer_checks import checks
 
 EXTRA_LAYERS = 1  # above the clustered one, thrown away: the top specializes in the task
-SECONDS = 4.0
-CORPUS_ROWS, ALIGNED_SPEECH_ROWS, ALIGNED_PIANO_ROWS = 4, 3, 2  # per batch
-ALIGNED_CLIPS = {"espeak": 900, "flite": 150, "piano": 450}
-PROBE_CLIPS = {"flite": 80, "piano": 60}
 NUM_TARGETS, TARGET_SIZE, TARGET_DIM = 4, 512, 16
-SPAN = 10  # frames of 40 ms
-MASKED_SHARE, ALIGNED_MASKED_SHARE = 0.45, 0.1  # a hidden frame says little about its own phone
-LEARNING_RATE = 2e-3
+BOTTLENECK_NOISE = 0.7  # deviation, of dimensions of deviation 1; reached after half of the budget
+TEACHER_FROM = 0.25  # of the budget: before, the averaged weights know too little
+SURE = 0.7  # the least probability of a phone with which it is taught on
+LEARNING_RATE = 4e-3  # of the layers' matrices; half of it for everything else
 CLUSTER_FRAMES = 120_000
+CLUSTERED = ("feature_mean", "feature_std", "centroids")  # made after training, whatever it began with
 
 
 class MaskedPrediction(nn.Module):
@@ -65,8 +76,8 @@ class MaskedPrediction(nn.Module):
         codebooks = F.normalize(torch.randn(NUM_TARGETS, TARGET_SIZE, TARGET_DIM), dim=-1)
         self.register_buffer("codebooks", codebooks)
         self.target_head = nn.Linear(config.encoder_dim, NUM_TARGETS * TARGET_SIZE)
-        self.phone_head = nn.Linear(config.encoder_dim, len(PHONES))
-        self.note_head = nn.Linear(config.encoder_dim, aligned.NUM_KEYS)
+        self.phone_head = nn.Linear(config.bottleneck_dim, len(PHONES) + 1)  # the last is NO_PHONE
+        self.note_head = nn.Linear(config.bottleneck_dim, 2 * aligned.NUM_KEYS)  # sounding, struck
 
     @torch.no_grad()
     def targets(self, mel: Tensor) -> Tensor:
@@ -77,7 +88,7 @@ class MaskedPrediction(nn.Module):
         return torch.einsum("bskd,kcd->bskc", projected, self.codebooks).argmax(-1)
 
     def forward(self, mel: Tensor, hidden_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Perturbed normalized mel, mask [B, S] -> output of the clustered layer and of the top layer, [B, S, D]."""
+        """Perturbed normalized mel, mask [B, S] -> output of the last kept layer and of the top layer, [B, S, D]."""
         noise = 0.1 * torch.randn_like(mel)
         mel = torch.where(hidden_frames.repeat_interleave(MELS_PER_TOKEN, dim=1)[:, :, None], noise, mel)
         x = self.encoder.embed(mel)
@@ -89,6 +100,13 @@ class MaskedPrediction(nn.Module):
                 kept = x
         return kept, x
 
+    def named(self, kept: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Kept layer [B, S, D] -> logits of phones [B, S, PHONES + 1], notes [B, S, 2 * 88] and strokes [B, S]."""
+        bottleneck = self.encoder.narrow(kept)
+        bottleneck = bottleneck + noise * torch.randn_like(bottleneck)
+        strokes = self.encoder.stroke(kept)[..., 0]
+        return self.phone_head(bottleneck).float(), self.note_head(bottleneck).float(), strokes.float()
+
     def kept(self, config: TokenizerConfig) -> ConformerTokenizer:
         """The tokenizer of `config`: the lower layers with this one's weights."""
         tokenizer = ConformerTokenizer(config)
@@ -96,91 +114,15 @@ class MaskedPrediction(nn.Module):
         tokenizer.load_state_dict({k: v for k, v in self.encoder.state_dict().items() if k in wanted})
         return tokenizer.eval()
 
-
-# -- what the model hears -----------------------------------------------------------------------------------------
-
-
-def span_mask(rng: np.random.Generator, rows: int, frames: int, share: float = MASKED_SHARE) -> Tensor:
-    """Bool [rows, frames]: spans of SPAN frames that start anywhere and together hide about `share`."""
-    start = 1 - (1 - share) ** (1 / SPAN)
-    starts = rng.random((rows, frames + SPAN - 1)) < start
-    counts = np.cumsum(np.pad(starts, ((0, 0), (1, 0))), axis=1)
-    return torch.from_numpy(counts[:, SPAN:] - counts[:, :-SPAN] > 0)
-
-
-def perturb(mel: Tensor, rng: np.random.Generator, stretch: npt.NDArray[np.bool_]) -> Tensor:
-    """Log-mel [B, T, n_mels] as from another voice (rows in `stretch` [B]), microphone and background."""
-    rows, _, bands = mel.shape
-
-    def draw(low: float, high: float, *shape: int) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32)).to(mel.device)
-
-    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
-    band = torch.arange(bands, dtype=torch.float32, device=mel.device)
-    hertz = 700 * (10 ** ((band + 1) / (bands + 1) * top / 2595) - 1)
-    factor = 2 ** (draw(-0.3, 0.3, rows) * torch.from_numpy(stretch).to(mel.device))
-    source = 2595 * torch.log10(1 + hertz * factor[:, None] / 700) / top * (bands + 1) - 1
-    source = source.clamp(0, bands - 1.001)[:, None, :].expand_as(mel)
-    below = source.floor().long()
-    mel = torch.lerp(mel.gather(2, below), mel.gather(2, below + 1), source - below)
-
-    waves = torch.arange(1, 5, dtype=torch.float32, device=mel.device)
-    curves = torch.cos(np.pi * waves[:, None] * (band + 0.5) / bands)  # (4, n_mels)
-    mel = (
-        mel + (draw(-0.9, 0.9, rows, 4) / waves**0.5 @ curves)[:, None] + draw(-0.7, 0.7, rows)[:, None, None]
-    )
-    noise = draw(-9, 2.5, rows)[:, None] + draw(-1.5, 1.5, rows)[:, None] * (band / bands - 0.5)
-    return torch.logaddexp(mel, noise[:, None] + 0.3 * torch.randn_like(mel))
-
-
-def aligned_clips(
-    cache: Path, seed: int, text: Sequence[str], share: float
-) -> tuple[AlignedClips, AlignedClips]:
-    """Clips with known phones and notes to train on, and others (voices, notes) to probe with; made once."""
-    train_path, probe_path = cache / "aligned_train.npz", cache / "aligned_probe.npz"
-    if not probe_path.exists():
-        size = {kind: max(3, round(share * count)) for kind, count in ALIGNED_CLIPS.items()}
-        aligned.join(
-            [
-                aligned.render_speech(seed, size["espeak"], SECONDS, aligned.ESPEAK_VOICES, text),
-                aligned.render_speech(seed + 1, size["flite"], SECONDS, aligned.FLITE_VOICES, text),
-                aligned.render_piano(seed, size["piano"], SECONDS),
-            ]
-        ).save(train_path)
-        size = {kind: max(4, round(share * count)) for kind, count in PROBE_CLIPS.items()}
-        aligned.join(
-            [
-                aligned.render_speech(seed + 2, size["flite"], SECONDS, aligned.PROBE_VOICES, text),
-                aligned.render_piano(seed + 1, size["piano"], SECONDS, programs=(0,)),
-            ]
-        ).save(probe_path)
-    return AlignedClips.load(train_path), AlignedClips.load(probe_path)
-
-
-class Batches:
-    """Mixed batches: every corpus in equal parts, then clips with known phones and notes."""
-
-    def __init__(self, store: AudioStore, clips: AlignedClips) -> None:
-        self.store, self.clips = store, clips
-        self.corpora = sorted(store.hours())
-        self.speech_clips = np.flatnonzero(~clips.has_notes)
-        self.piano_clips = np.flatnonzero(clips.has_notes)
-
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, npt.NDArray[np.bool_], Tensor, Tensor]:
-        """Waveforms [B, N], which rows are speech [B], phones [B, S] (-1 unknown), notes [B, S, 88] (-1 unknown)."""
-        corpora = [str(name) for name in np.resize(rng.permutation(self.corpora), CORPUS_ROWS)]
-        spoken = rng.choice(self.speech_clips, ALIGNED_SPEECH_ROWS)
-        played = rng.choice(self.piano_clips, ALIGNED_PIANO_ROWS)
-        crops = [self.store.crops(rng, 1, SECONDS, {name: 1.0}) for name in corpora]
-        waveform = torch.cat([*crops, self.clips.rows(spoken), self.clips.rows(played)])
-        of_corpora = [self.store.kind(name) == "speech" for name in corpora]
-        speech = np.array([*of_corpora, *[True] * ALIGNED_SPEECH_ROWS, *[False] * ALIGNED_PIANO_ROWS])
-        rows, frames = len(speech), self.clips.phones.shape[1]
-        phones = torch.full((rows, frames), -1)
-        notes = torch.full((rows, frames, aligned.NUM_KEYS), -1.0)
-        phones[CORPUS_ROWS:-ALIGNED_PIANO_ROWS] = torch.from_numpy(self.clips.phones[spoken])
-        notes[-ALIGNED_PIANO_ROWS:] = torch.from_numpy(self.clips.notes[played]).float()
-        return waveform, speech, phones, notes
+    @torch.no_grad()
+    def teach(self, mel: Tensor, speech: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean normalized mel, which rows are speech [B] -> what these weights call them: a batch's labels."""
+        nothing_hidden = torch.zeros(mel.shape[0], mel.shape[1] // MELS_PER_TOKEN, dtype=torch.bool)
+        phone_logits, note_logits, strokes = self.named(self(mel, nothing_hidden.to(mel.device))[0])
+        probability, phones = phone_logits[..., :NO_PHONE].softmax(-1).max(-1)
+        phones = torch.where(probability > SURE, phones, -1).masked_fill(~speech[:, None], NO_PHONE)
+        notes = note_logits.sigmoid().masked_fill(speech[:, None, None], -1.0)
+        return phones, notes, strokes.sigmoid()
 
 
 # -- one step -------------------------------------------------------------------------------------------------------
@@ -189,32 +131,40 @@ class Batches:
 def losses(
     model: MaskedPrediction,
     rng: np.random.Generator,
-    batch: tuple[Tensor, npt.NDArray[np.bool_], Tensor, Tensor],
+    batch: Batch,
+    teacher: MaskedPrediction | None = None,
+    noise: float = BOTTLENECK_NOISE,
 ) -> dict[str, Tensor]:
-    """masked: nats per hidden frame and target; phone: nats per labelled frame; note: nats per labelled frame."""
-    waveform, speech, phones, notes = batch
+    """masked: nats per hidden frame and target; phone, note, stroke: nats per labelled frame.
+
+    With a `teacher`, its names are the labels of the corpus rows.
+    """
     encoder = model.encoder
-    with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
-        clean = encoder.mel(waveform)
+    with torch.no_grad(), torch.autocast(batch.waveform.device.type, enabled=False):
+        clean = encoder.mel(batch.waveform)
         targets = model.targets(encoder.normalize_mel(clean))
-        heard = encoder.normalize_mel(perturb(clean, rng, speech))
+        heard = encoder.normalize_mel(perturb(clean, rng, batch.speech))
+    if teacher is not None:
+        taught = teacher.teach(encoder.normalize_mel(clean[:CORPUS_ROWS]), batch.speech[:CORPUS_ROWS])
+        for labels, found in zip((batch.phones, batch.notes, batch.strokes), taught, strict=True):
+            labels[:CORPUS_ROWS] = found
     frames = targets.shape[1]
     hidden_frames = torch.cat(
         [
             span_mask(rng, CORPUS_ROWS, frames),
-            span_mask(rng, len(speech) - CORPUS_ROWS, frames, ALIGNED_MASKED_SHARE),
+            span_mask(rng, len(clean) - CORPUS_ROWS, frames, ALIGNED_MASKED_SHARE),
         ]
-    ).to(waveform.device)
+    ).to(clean.device)
     kept, top = model(heard, hidden_frames)
     logits = model.target_head(top[hidden_frames]).view(-1, TARGET_SIZE)  # (M * NUM_TARGETS, TARGET_SIZE)
-    labelled = notes[:, 0, 0] >= 0
-    note_logits = model.note_head(kept[labelled]).float()
-    note = F.binary_cross_entropy_with_logits(note_logits, notes[labelled], reduction="none")
-    phone_logits = model.phone_head(kept).float().flatten(0, 1)
+    phone_logits, note_logits, stroke_logits = model.named(kept, noise)
+    played, known = batch.notes[:, 0, 0] >= 0, batch.strokes >= 0
+    note = F.binary_cross_entropy_with_logits(note_logits[played], batch.notes[played], reduction="none")
     return {
         "masked": F.cross_entropy(logits.float(), targets[hidden_frames].flatten()),
-        "phone": F.cross_entropy(phone_logits, phones.flatten(), ignore_index=-1),
+        "phone": F.cross_entropy(phone_logits.flatten(0, 1), batch.phones.flatten(), ignore_index=-1),
         "note": note.sum(-1).mean(),
+        "stroke": F.binary_cross_entropy_with_logits(stroke_logits[known], batch.strokes[known]),
     }
 
 
@@ -242,21 +192,34 @@ def train(options: TrainingOptions) -> Report:
     torch.manual_seed(options.seed)
     model = MaskedPrediction(config)
     fit_mel_statistics(model.encoder, store, np.random.default_rng(options.seed))
-    optimizer = adamw(model, LEARNING_RATE, betas=(0.9, 0.98))
+    if options.start is not None:
+        path = options.start / "tokenizer" / "model.safetensors"
+        network = {name: w for name, w in read_weights(path).items() if name not in CLUSTERED}
+        take_weights(model.encoder, network, path)
+    deep = {id(p) for p in model.encoder.layers.parameters()}
+    rest = [p for p in model.parameters() if id(p) not in deep]
+    optimizers = muon(model.encoder.layers, rest, LEARNING_RATE)
     run = TrainingRun(
-        options, "tokenizer", config, {"model": model}, {"main": optimizer}, averaged=["model"], decay=0.997
+        dataclasses.replace(options, start=None),
+        "tokenizer",
+        config,
+        {"model": model},
+        optimizers,
+        averaged=["model"],
+        decay=0.997,
     )
-    batches = Batches(store, clips)
-    for _ in run:
-        waveform, speech, phones, notes = batches.draw(run.rng)
-        batch = (waveform.to(run.device), speech, phones.to(run.device), notes.to(run.device))
-        with run.autocast():
-            parts = losses(model, run.rng, batch)
-        run.update(parts["masked"] + parts["phone"] + 0.2 * parts["note"])
-        run.log(**parts)
-
     averaged = run.averaged["model"]
     assert isinstance(averaged, MaskedPrediction)
+    batches = Batches(store, clips)
+    for _ in run:
+        batch = batches.draw(run.rng).to(run.device)
+        with run.autocast():
+            teacher = averaged if run.fraction > TEACHER_FROM else None
+            noise = BOTTLENECK_NOISE * min(1.0, 2 * run.fraction)
+            parts = losses(model, run.rng, batch, teacher, noise)
+        run.update(parts["masked"] + parts["phone"] + 0.2 * parts["note"] + parts["stroke"])
+        run.log(**parts)
+
     tokenizer = averaged.kept(config).to(run.device)
     cluster(tokenizer, store, np.random.default_rng([options.seed, 3]), round(share * CLUSTER_FRAMES))
     save(tokenizer, run.out / "model.safetensors")

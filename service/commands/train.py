@@ -24,7 +24,7 @@ LEARNS_FROM = {
     "coarse": ("tokenizer", "codec"),
     "fine": ("tokenizer", "codec"),
 }
-STARTS_FROM_WEIGHTS = ("semantic", "coarse", "fine", "detector")
+STARTS_FROM_WEIGHTS = ("tokenizer", "semantic", "coarse", "fine", "detector")
 
 EXAMPLES = """\
   audiolm train all --preset starter --data corpus/speech --data corpus/piano --out runs/mine --minutes 240
@@ -63,7 +63,8 @@ def register(subparsers: Subparsers) -> None:
         dest="start",
         type=Path,
         metavar="RUN_DIR",
-        help="begin a stage or the detector with the weights of another run of this preset",
+        help="begin the tokenizer's network, a stage or the detector with the weights of another run of this preset; a"
+        " stage whose tokens are others now is translated",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="default: CUDA if there is one, else the CPU")
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.start is not None and args.part not in STARTS_FROM_WEIGHTS:
         raise ConfigError(
-            f"--from is for {', '.join(STARTS_FROM_WEIGHTS)}; {args.part} decides anew what tokens mean"
+            f"--from is for {', '.join(STARTS_FROM_WEIGHTS)}; {args.part} decides anew what codes mean"
         )
     options = TrainingOptions(
         preset=args.preset,

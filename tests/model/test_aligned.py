@@ -58,15 +58,32 @@ def test_composed_notes_are_playable() -> None:
 
 def test_join_keeps_speakers_apart() -> None:
     one = AlignedClips(
-        np.zeros((2, 640), np.int16), np.zeros((2, 1), int), np.zeros((2, 1, 88), bool), np.array([0, 1])
+        np.zeros((2, 640), np.int16),
+        np.zeros((2, 1), int),
+        np.zeros((2, 1, 88), bool),
+        np.zeros((2, 1, 88), bool),
+        np.array([0, 1]),
     )
     two = AlignedClips(
-        np.ones((1, 640), np.int16), np.full((1, 1), -1), np.ones((1, 1, 88), bool), np.array([0])
+        np.ones((1, 640), np.int16),
+        np.full((1, 1), -1),
+        np.ones((1, 1, 88), bool),
+        np.ones((1, 1, 88), bool),
+        np.array([0]),
     )
     both = join([one, two])
     assert both.speaker.tolist() == [0, 1, 2]
     assert both.has_notes.tolist() == [False, False, True]
     assert both.rows(np.array([2]))[0, 0] == 1 / 32767
+
+
+def test_notes_and_vowels_are_strokes_where_they_begin() -> None:
+    p, i, u = (PHONES.index(phone) for phone in ("p", "i", "u"))
+    phones = np.array([[p, i, i, u, p, -1, i, i], [-1] * 8])
+    strikes = np.zeros((2, 8, 88), bool)
+    strikes[1, 3, 40] = strikes[1, 6, 41] = True
+    clips = AlignedClips(np.zeros((2, 8 * 640), np.int16), phones, strikes, strikes, np.arange(2))
+    assert clips.strokes.tolist() == [[-1, 1, 0, 1, 0, -1, -1, 0], [0, 0, 0, 1, 0, 0, 1, 0]]
 
 
 def quiet_and_loud(clips: AlignedClips) -> tuple[float, float]:
@@ -105,6 +122,11 @@ def test_flite_says_where_its_phones_are() -> None:
 def test_piano_sounds_the_notes_it_is_labelled_with() -> None:
     clips = render_piano(0, 3, 4.0, programs=(0,))
     assert clips.has_notes.all() and (clips.phones == -1).all()
+    begins = np.diff(clips.notes.astype(int), axis=1, prepend=0) == 1
+    near = clips.strikes | np.roll(
+        clips.strikes, 1, axis=1
+    )  # a note counts from the first center it sounds at
+    assert begins.sum() > 20 and not (begins & ~near).any()
     heard = 0
     for row in range(3):
         chord = clips.notes[row, 10:]

@@ -25,6 +25,9 @@ def lively(stage: Stage) -> Stage:
         torch.nn.init.normal_(stage.style.inner.weight)
         if stage.style.before is not None:
             torch.nn.init.normal_(stage.style.before.weight)
+    if isinstance(stage, AutoregressiveStage) and stage.struck is not None:
+        stage.struck[:-1:3] = True
+        torch.nn.init.normal_(stage.table.weight[stage.none_row + 1 :])
     return stage
 
 
@@ -156,8 +159,25 @@ def test_a_style_ends_where_its_prompt_ends_and_reaches_every_step(coarse: Coars
 def test_a_config_from_before_frames_were_seen_together_reads_as_it_was() -> None:
     values = TINY.semantic.to_dict()
     assert StageConfig.from_dict(values).style_frames == 32
-    del values["style_frames"]
-    assert StageConfig.from_dict(values).style_frames == 1
+    del values["style_frames"], values["pulse"]
+    old = StageConfig.from_dict(values)
+    assert old.style_frames == 1 and not old.pulse
+
+
+def test_strokes_tell_the_steps_after_them_only(semantic: SemanticStage) -> None:
+    tokens = torch.full((1, 1, 40), 1)  # not struck
+    tokens[0, 0, 20] = 2
+    plain = semantic.embed_grid(tokens, None)
+    semantic.struck[2] = True  # type: ignore[index]
+    struck = semantic.embed_grid(tokens, None)
+    moved = (struck - plain).abs().amax(-1)[0] > 1e-6
+    assert moved.nonzero().flatten().tolist() == list(range(21, 40))
+
+
+def test_a_new_stage_is_told_nothing_of_strokes_yet() -> None:
+    stage = SemanticStage(TINY.semantic)
+    pulse = stage.pulse_of(ids(1, 12, below=CLUSTERS), torch.arange(12)[None])
+    assert pulse is not None and not pulse.any()
 
 
 def test_a_new_stage_has_no_style_of_its_own_yet() -> None:
@@ -214,9 +234,9 @@ def test_presets_fit_the_bundle_that_ships() -> None:
     ]
     weights = [sum(parameter.numel() for parameter in stage.parameters()) for stage in stages]
     assert sum(weights) < 30e6  # int8: one byte each, of 44 MiB for all parts
-    assert all(
-        stage.state_dict().keys() == {name for name, _ in stage.named_parameters()} for stage in stages
-    )
+    for stage in stages:
+        beside = stage.state_dict().keys() - {name for name, _ in stage.named_parameters()}
+        assert beside == ({"struck"} if stage.kind == "semantic" else set())
 
 
 def test_steps_and_windows_count_the_delay(coarse: CoarseStage, semantic: SemanticStage) -> None:

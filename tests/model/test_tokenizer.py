@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,25 +92,46 @@ def test_a_struck_note_shows_in_its_token_and_no_other() -> None:
     assert found == [int(start / 0.04) for start in struck]
 
 
-def test_the_onset_strength_is_what_the_last_dimension_holds(tokenizer: ConformerTokenizer) -> None:
+@pytest.mark.parametrize("learnt", [False, True])
+def test_the_last_dimension_holds_how_struck_a_frame_is(learnt: bool) -> None:
+    torch.manual_seed(0)
+    tokenizer = ConformerTokenizer(replace(PRESETS["tiny"].tokenizer, hears_strokes=learnt)).eval()
     waveform = noise(1, 20_000)
     tokenizer.feature_mean[-1], tokenizer.feature_std[-1] = 0.25, 0.5
-    expected = (onset_strength(tokenizer.mel(waveform))[..., 0] - 0.25) / 0.5
-    torch.testing.assert_close(tokenizer.features(waveform)[..., -1], expected)
+    heard = tokenizer.mel(waveform)
+    struck = onset_strength(heard)
+    if learnt:
+        struck = tokenizer.stroke(tokenizer.hidden(tokenizer.normalize_mel(heard))).sigmoid()
+    torch.testing.assert_close(tokenizer.features(waveform)[..., -1], (struck[..., 0] - 0.25) / 0.5)
 
 
-def test_a_config_from_before_onsets_gives_what_it_gave(tokenizer: ConformerTokenizer) -> None:
+def test_tokens_are_struck_whose_sound_rises_sharply(tokenizer: ConformerTokenizer) -> None:
+    assert tokenizer.config.num_clusters == 16
+    tokenizer.feature_mean[-1], tokenizer.feature_std[-1] = 0.3, 0.1
+    tokenizer.centroids[:, -1] = torch.arange(16.0) - 8  # strengths of -0.5 to 1.0
+    assert tokenizer.struck.nonzero().flatten().tolist() == [11, 12, 13, 14, 15]
+
+
+def test_the_bottleneck_gives_every_frame_the_same_length(tokenizer: ConformerTokenizer) -> None:
+    waveform = noise(1, 20_000)
+    narrow = tokenizer.features(waveform)[..., :-1]
+    assert narrow.shape[-1] == tokenizer.config.bottleneck_dim
+    torch.testing.assert_close(narrow.square().mean(-1), torch.ones(narrow.shape[:-1]), atol=1e-3, rtol=1e-3)
+
+
+def test_a_config_from_before_onsets_and_bottleneck_gives_what_it_gave(tokenizer: ConformerTokenizer) -> None:
     values = tokenizer.config.to_dict()
-    del values["onset_weight"]
+    del values["onset_weight"], values["bottleneck_dim"], values["hears_strokes"]
     old = ConformerTokenizer(TokenizerConfig.from_dict(values)).eval()
     state = tokenizer.state_dict()
-    for name in ("feature_mean", "feature_std", "centroids"):
-        state[name] = state[name][..., :-1]
-    old.load_state_dict(state, strict=True)
+    for name in old.state_dict():
+        if name in ("feature_mean", "feature_std", "centroids"):
+            state[name] = old.state_dict()[name]
+    old.load_state_dict({name: state[name] for name in old.state_dict()})
     waveform = noise(1, 20_000)
     hidden = old.hidden(old.normalize_mel(old.mel(waveform)))
     assert torch.equal(old.features(waveform), hidden)
-    torch.testing.assert_close(tokenizer.features(waveform)[..., :-1], hidden)
+    torch.testing.assert_close(tokenizer.features(waveform)[..., :-1], tokenizer.narrow(hidden))
 
 
 def test_the_same_input_gives_the_same_tokens_under_autocast(tokenizer: ConformerTokenizer) -> None:

@@ -17,9 +17,11 @@ from model.codec import SpectralCodec
 from model.config import PRESETS
 from model.errors import TrainingError
 from model.stages import FineStage, SemanticStage
+from model.tokenizer import ConformerTokenizer
 from model.training import train_coarse, train_fine, train_semantic
 from model.training.crops import TokenCrops, token_path
 from model.training.data import MANIFEST_COLUMNS, AudioStore, TokenStore
+from model.training.frozen import load_part
 from model.training.loop import TrainingOptions
 from model.training.prediction import PROMPT_SECONDS, hide_padding, prompt_lengths, with_noise
 
@@ -41,6 +43,13 @@ def codes_of(waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     for level in range(1, 12):
         rows.append((rows[-1] * 3 + level) % CODES)
     return np.stack(rows)
+
+
+def leave(part: SpectralCodec | ConformerTokenizer, folder: Path) -> None:
+    """As its training would."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(part.config.to_dict()))
+    save_file(part.state_dict(), folder / "model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +78,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> TrainingOptions:
         batch=6,
     )
     codec = SpectralCodec(PRESETS["tiny"].codec)  # its codebooks are where the tables start
-    (chosen.out / "codec").mkdir(parents=True)
-    (chosen.out / "codec" / "config.json").write_text(json.dumps(codec.config.to_dict()))
-    save_file(codec.state_dict(), chosen.out / "codec" / "model.safetensors")
+    leave(codec, chosen.out / "codec")
+    tokenizer = ConformerTokenizer(PRESETS["tiny"].tokenizer)  # it says which tokens are strokes
+    tokenizer.feature_mean[-1] = 0.5
+    leave(tokenizer, chosen.out / "tokenizer")
     cache = chosen.out / "cache"
     for split in ("train", "valid"):
         store = AudioStore.build([corpus], cache, split)
@@ -103,6 +113,10 @@ def test_the_semantic_stage_beats_the_baselines(options: TrainingOptions) -> Non
     assert report.measures["perplexity"] < 12
     stage = SemanticStage(PRESETS["tiny"].semantic)
     stage.load_state_dict(load_file(options.out / "semantic" / "model.safetensors"))
+    tokenizer = load_part(options.out, "tokenizer")
+    assert isinstance(tokenizer, ConformerTokenizer) and stage.struck is not None
+    assert 0 < int(tokenizer.struck.sum()) < CLUSTERS
+    assert torch.equal(stage.struck, torch.nn.functional.pad(tokenizer.struck, (0, 1)))
 
 
 def test_the_coarse_stage_beats_the_baselines(options: TrainingOptions) -> None:
@@ -157,7 +171,8 @@ def test_a_run_goes_on_from_the_weights_of_another(options: TrainingOptions, tmp
     third = replace(second, out=tmp_path / "third")
     for run in (first, second, third):
         run.out.mkdir()
-        (run.out / "cache").symlink_to(options.out / "cache")
+        for shared in ("cache", "tokenizer"):
+            (run.out / shared).symlink_to(options.out / shared)
     with pytest.raises(TrainingError, match="nothing to start from"):
         train_semantic.train(second)
     train_semantic.train(first)

@@ -9,21 +9,22 @@ import torch
 
 from model.config import PRESETS
 from model.tokenizer import ConformerTokenizer
-from model.training import aligned, train_tokenizer
+from model.training import aligned, tokenizer_batches
 from model.training.aligned import AlignedClips
 from model.training.clustering import SpectrogramTokenizer, cluster, cluster_use, fit_mel_statistics
 from model.training.data import AudioStore, Recording
 from model.training.loop import adamw
-from model.training.tokenizer_checks import probe_scores, speaker_score
-from model.training.train_tokenizer import (
+from model.training.tokenizer_batches import (
+    CORPUS_ROWS,
     MASKED_SHARE,
+    NO_PHONE,
     SPAN,
     Batches,
-    MaskedPrediction,
-    losses,
     perturb,
     span_mask,
 )
+from model.training.tokenizer_checks import probe_scores, speaker_score
+from model.training.train_tokenizer import MaskedPrediction, losses
 
 TINY = PRESETS["tiny"].tokenizer
 CROP_SECONDS = 1.6  # shorter than in use, for speed
@@ -60,7 +61,9 @@ def clips() -> AlignedClips:
     notes = np.zeros((16, frames, aligned.NUM_KEYS), bool)
     for row in range(8, 16):
         notes[row, np.arange(frames), 40 + label[row]] = True
-    return AlignedClips(waveform, phones, notes, np.arange(16))
+    strikes = notes.copy()
+    strikes[:, 1:] &= ~notes[:, :-1]
+    return AlignedClips(waveform, phones, notes, strikes, np.arange(16))
 
 
 def test_masks_are_spans_that_hide_the_stated_share() -> None:
@@ -77,7 +80,7 @@ def test_perturbation_shifts_voices_but_not_piano() -> None:
     rng = np.random.default_rng(0)
     mel = torch.full((40, 8, 80), -6.0)
     mel[:, :, 30] = 9.0
-    speech = np.arange(40) < 20
+    speech = torch.arange(40) < 20
     peak = perturb(mel, rng, speech).mean(1).argmax(-1)
     assert (peak[20:] == 30).all()
     assert len(peak[:20].unique()) > 3 and int((peak[:20] - 30).abs().max()) < 12
@@ -96,19 +99,52 @@ def test_targets_ignore_a_fixed_equalizer() -> None:
 def test_batches_say_which_rows_are_what(
     store: AudioStore, clips: AlignedClips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_tokenizer, "SECONDS", CROP_SECONDS)
-    waveform, speech, phones, notes = Batches(store, clips).draw(np.random.default_rng(0))
-    assert len(waveform) == len(speech) == len(phones) == len(notes) == 9
-    assert sorted(speech[:4]) == [False, False, True, True]  # two corpora, in turn
-    assert speech[4:].tolist() == [True] * 3 + [False] * 2
-    assert (phones[:4] == -1).all() and (phones[4:7] >= 0).all() and (phones[7:] == -1).all()
-    assert (notes[:7] == -1).all() and (notes[7:].sum(-1) == 1).all()
+    monkeypatch.setattr(tokenizer_batches, "SECONDS", CROP_SECONDS)
+    batch = Batches(store, clips).draw(np.random.default_rng(0))
+    speech, phones, notes = batch.speech, batch.phones, batch.notes
+    assert len(batch.waveform) == len(speech) == len(phones) == len(notes) == len(batch.strokes) == 11
+    assert sorted(speech[:4].tolist()) == [False, False, True, True]  # two corpora, in turn
+    assert speech[4:].tolist() == [True] * 4 + [False] * 3
+    assert (phones[:4] == -1).all() and (phones[4:8] >= 0).all() and (phones[8:] == NO_PHONE).all()
+    assert (notes[:8] == -1).all() and (notes[8:, :, :88].sum(-1) == 1).all()
+    assert (notes[8:, :, 88:].sum(-1) <= 1).all() and (notes[8:, 0, 88:].sum(-1) == 1).all()
+    assert (batch.strokes[:4] == -1).all()
+    assert torch.equal(batch.strokes[8:], notes[8:, :, 88:].amax(-1))
+
+
+def test_the_teacher_names_recordings_where_it_is_sure_and_nothing_where_it_is_not() -> None:
+    torch.manual_seed(0)
+    model = MaskedPrediction(TINY)
+    mel, speech = torch.randn(2, 40, 80), torch.tensor([True, False])
+    phones, notes, strokes = model.teach(mel, speech)
+    assert bool(((strokes >= 0) & (strokes <= 1)).all())
+    assert (phones[0] == -1).all()  # untrained weights are sure of nothing
+    assert (phones[1] == NO_PHONE).all()
+    assert (notes[0] == -1).all() and bool(((notes[1] >= 0) & (notes[1] <= 1)).all())
+    with torch.no_grad():
+        model.phone_head.bias[7] += 20
+    assert (model.teach(mel, speech)[0][0] == 7).all()
+
+
+def test_a_teacher_s_names_are_learnt_on_recordings(
+    store: AudioStore, clips: AlignedClips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_batches, "SECONDS", CROP_SECONDS)
+    torch.manual_seed(0)
+    model, teacher = MaskedPrediction(TINY), MaskedPrediction(TINY)
+    batch = Batches(store, clips).draw(np.random.default_rng(0))
+    losses(model, np.random.default_rng(0), batch)
+    assert (batch.phones[:CORPUS_ROWS] == -1).all()
+    with torch.no_grad():
+        teacher.phone_head.bias[7] += 20
+    losses(model, np.random.default_rng(0), batch, teacher)
+    assert sorted(batch.phones[:CORPUS_ROWS, 0].tolist()) == [7, 7, NO_PHONE, NO_PHONE]
 
 
 def test_a_few_steps_learn_and_the_kept_layers_cluster(
     store: AudioStore, clips: AlignedClips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_tokenizer, "SECONDS", CROP_SECONDS)
+    monkeypatch.setattr(tokenizer_batches, "SECONDS", CROP_SECONDS)
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = MaskedPrediction(TINY)
@@ -116,13 +152,13 @@ def test_a_few_steps_learn_and_the_kept_layers_cluster(
     optimizer = adamw(model, 6e-3)
     batches = Batches(store, clips)
     history = []
-    for _ in range(30):
+    for _ in range(40):
         parts = losses(model, rng, batches.draw(rng))
         optimizer.zero_grad()
-        (parts["masked"] + parts["phone"] + 0.2 * parts["note"]).backward()
+        (parts["masked"] + parts["phone"] + 0.2 * parts["note"] + parts["stroke"]).backward()
         optimizer.step()
         history.append({name: float(value.detach()) for name, value in parts.items()})
-    for name, share in (("masked", 0.95), ("phone", 0.8), ("note", 0.8)):
+    for name, share in (("masked", 0.97), ("phone", 0.8), ("note", 0.8), ("stroke", 0.9)):
         first, last = (np.mean([h[name] for h in part]) for part in (history[:4], history[-4:]))
         assert last < share * first, (name, first, last)
 
@@ -131,6 +167,7 @@ def test_a_few_steps_learn_and_the_kept_layers_cluster(
     mask, _ = model.encoder.masks(50, None, torch.device("cpu"))
     x = model.encoder.embed(model.encoder.normalize_mel(model.encoder.mel(waveform)))
     expected = model.encoder.layers[0](x, mask, None)  # tiny keeps one layer
+    expected = model.encoder.narrow(expected)
     torch.testing.assert_close(tokenizer.features(waveform)[..., :-1], expected, atol=1e-4, rtol=1e-4)
 
     cluster(tokenizer, store, rng, 600)

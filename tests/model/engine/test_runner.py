@@ -36,6 +36,9 @@ def build(*, kernels: bool) -> AudioLM:
         for part in parts.values():
             if isinstance(part, AutoregressiveStage) and part.style is not None:
                 torch.nn.init.normal_(part.style.outer.weight)  # untrained it would add nothing
+            if isinstance(part, AutoregressiveStage) and part.struck is not None:
+                part.struck[:-1:3] = True
+                torch.nn.init.normal_(part.table.weight[part.none_row + 1 :])
     for name, part in parts.items():
         part.eval()
         if name in frames:
