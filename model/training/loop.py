@@ -97,7 +97,7 @@ class TrainingRun:
             self.ranks.share(module.state_dict().values())
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
-                group["peak"] = group["lr"]
+                group["peak"] = options.rate * group["lr"]
         self.averaged = {name: copy.deepcopy(modules[name]).eval().requires_grad_(False) for name in averaged}
         self._signal: int | None = None
         self._bad_steps = 0

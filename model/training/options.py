@@ -22,6 +22,7 @@ class TrainingOptions:
     often: Mapping[str, float] = field(
         default_factory=dict
     )  # corpus folder's name -> times as often as others
+    rate: float = 1.0  # of the usual learning rates
     start: Path | None = None  # a RUN_DIR whose weights of the part a new run begins with
     seed: int = 0
     device: str | None = None  # default: CUDA if there is one

@@ -66,6 +66,13 @@ def register(subparsers: Subparsers) -> None:
         help="begin the tokenizer's network, a stage or the detector with the weights of another run of this preset; a"
         " stage whose tokens are others now is translated",
     )
+    parser.add_argument(
+        "--rate",
+        type=factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="of the usual learning rate: with --from, 0.25 keeps more of what the weights know, 1 learns more anew",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="default: CUDA if there is one, else the CPU")
     parser.add_argument(
@@ -83,12 +90,20 @@ def corpus(value: str) -> tuple[Path, float]:
     if not folder or Path(value).is_dir():
         return Path(value), 1.0
     try:
-        number = float(times)
+        return Path(folder), factor(times)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{value!r}: what follows = must be a number above 0") from None
+
+
+def factor(value: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(value)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{value!r}: what follows = must be a number above 0")
-    return Path(folder), number
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number above 0")
+    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         minutes=args.minutes,
         resume=args.resume,
+        rate=args.rate,
         start=args.start,
         seed=args.seed,
         device=args.device,

@@ -53,6 +53,17 @@ def one_step(run: TrainingRun, model: nn.Module) -> Tensor:
     return loss.detach()
 
 
+def test_a_quarter_of_the_rate_moves_weights_a_quarter_as_far(tmp_path: Path) -> None:
+    moved = []
+    for rate in (1.0, 0.25):
+        run, model = start(options(tmp_path / str(rate), max_steps=1, rate=rate))
+        before = model[0].weight.detach().clone()
+        for _ in run:
+            one_step(run, model)
+        moved.append(float((model[0].weight.detach() - before).norm()))
+    assert 0.2 < moved[1] / moved[0] < 0.3
+
+
 def test_loss_falls_and_the_run_leaves_its_files(tmp_path: Path) -> None:
     run, model = start(options(tmp_path, max_steps=150))
     losses = [float(one_step(run, model)) for _ in run]

@@ -177,6 +177,8 @@ def test_unknown_options_and_commands_exit_with_2(capsys: pytest.CaptureFixture[
         ["bundle", "inspect", "--surprise"],
         [*train, "corpus=often"],
         [*train, "c=0"],
+        [*train, "c", "--rate", "0"],
+        [*train, "c", "--rate", "slow"],
         ["sing"],
         [],
     ):
