@@ -172,7 +172,7 @@ def test_a_few_steps_learn_and_the_kept_layers_cluster(
 
     cluster(tokenizer, store, rng, 600)
     features = tokenizer.features(store.crops(rng, 8, 3.0)).flatten(0, 1)[:, :-1]
-    assert features.mean(0).abs().max() < 0.7 and 0.5 < float(features.detach().std()) < 1.5
+    assert features.mean(0).abs().max() < 1.0 and 0.5 < float(features.detach().std()) < 1.5
     assert cluster_use(tokenizer, store, rng, 16) >= 0.5
     phone, note = probe_scores(tokenizer, clips)
     assert phone > 0.4 and note > 0.3  # four tones: chance 0.25
