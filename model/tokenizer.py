@@ -31,9 +31,7 @@ MELS_PER_TOKEN = 4
 N_FFT = 512
 LOG_FLOOR = 1e-3  # about 50 dB under the mean mel power of a clip of unit power
 MIN_RMS = 1e-5  # under this a clip counts as silent and is not scaled up further
-ONSET_RISE = (
-    0.9  # nats of mel power in 10 ms whose strength is one half: held notes rise by 0.25, struck ones by 1
-)
+ONSET_RISE = 0.9  # nats in 10 ms whose strength is one half: held notes rise by 0.25, struck ones by 1
 WINDOW_FRAMES = 750  # 30 s: longer clips are encoded in windows, to bound memory
 
 
@@ -180,12 +178,8 @@ class ConformerTokenizer(SemanticTokenizer):
         self.num_clusters = config.num_clusters
         dim = config.encoder_dim
         self.log_mel = LogMel(config.n_mels, config.hop_length // MELS_PER_TOKEN)
-        self.subsample = nn.ModuleList(
-            [
-                nn.Conv1d(config.n_mels, dim, 4, stride=2, padding=1),
-                nn.Conv1d(dim, dim, 4, stride=2, padding=1),
-            ]
-        )
+        halvings = (nn.Conv1d(width, dim, 4, stride=2, padding=1) for width in (config.n_mels, dim))
+        self.subsample = nn.ModuleList(halvings)
         self.subsample_norm = nn.LayerNorm(dim)
         self.layers = nn.ModuleList([ConformerLayer(config) for _ in range(config.num_layers)])
         if config.hears_strokes:
@@ -208,10 +202,8 @@ class ConformerTokenizer(SemanticTokenizer):
     def context(self) -> tuple[int, int]:
         """Frames before and after a frame on which its features can depend."""
         kernel, layers = self.config.conv_kernel // 2, self.config.num_layers
-        return (
-            layers * (self.config.left_context + kernel) + 2,
-            layers * (self.config.right_context + kernel) + 2,
-        )
+        left, right = (side + kernel for side in (self.config.left_context, self.config.right_context))
+        return layers * left + 2, layers * right + 2
 
     @property
     def struck(self) -> Tensor:
@@ -276,9 +268,8 @@ class ConformerTokenizer(SemanticTokenizer):
     # -- use ---------------------------------------------------------------------------------------------------
 
     def features(self, waveform: Tensor, lengths: Tensor | None = None) -> Tensor:
-        with torch.autocast(
-            waveform.device.type, enabled=False
-        ):  # tokens must not depend on the caller's precision
+        # tokens must not depend on the caller's precision
+        with torch.autocast(waveform.device.type, enabled=False):
             heard = self.mel(waveform.float(), lengths)
             mel = self.normalize_mel(heard)
             frames = None if lengths is None else -(-lengths // self.hop_length)
@@ -306,5 +297,4 @@ class ConformerTokenizer(SemanticTokenizer):
     def assign(self, features: Tensor) -> Tensor:
         """features [B, S, D] -> index of the nearest centroid [B, S]."""
         with torch.autocast(features.device.type, enabled=False):
-            score = features @ self.centroids.T - 0.5 * self.centroids.square().sum(1)
-        return score.argmax(-1)
+            return (features @ self.centroids.T - 0.5 * self.centroids.square().sum(1)).argmax(-1)
