@@ -23,9 +23,7 @@ STYLES = {"semantic": 1.4, "coarse": 1.4, "fine": 0.0}
 # the semantic stage it gained nothing.
 GUIDANCE = {"semantic": 0.0, "coarse": 1.5, "fine": 0.0}
 STYLE_FRAMES = {"semantic": 32, "coarse": 1, "fine": 1}  # 1.28 s of semantic tokens: two beats
-ONSET_WEIGHT = (
-    2.5  # of 2, 2.5, 3 and 4: at 2.5 notes are named best, and hardly fewer strokes are kept than at 4
-)
+ONSET_WEIGHT = 2.5  # of 2.5 and 4: probes name notes and phones better, and as many strokes are kept
 
 Temperature = float | tuple[float, ...]  # of all codebooks of a stage, or of each
 Temperatures = tuple[Temperature, Temperature, Temperature]  # of the semantic, coarse and fine stage
@@ -95,9 +93,7 @@ class TokenizerConfig(_Strict):
         4  # frames of future: few, or a prompt's last tokens differ from those inside a longer clip
     )
     num_clusters: int = 512
-    onset_weight: float = (
-        0.0  # deviation of how struck a frame is among clustered dimensions of 1; 0: left out
-    )
+    onset_weight: float = 0.0  # deviation of how struck a frame is, of others' 1 in clustering; 0: left out
     hears_strokes: bool = False  # the network says how struck a frame is; else, how sharply the sound rises
     bottleneck_dim: int = 0  # width of what phones and notes are named from and clustered; 0: the last layer
 
@@ -126,9 +122,7 @@ class StageConfig(_Strict):
     style: float = 0.0  # how strongly a prompt's style (model.style) is added in use; 1 in training, 0: none
     style_frames: int = 1  # how many of its frames the style looks at together
     guidance: float = 0.0  # how far the prompt moves logits in use (model.guidance); 0: one pass, no guidance
-    pulse: bool = (
-        False  # whether steps are told how due a stroke is (model.pulse): for tokens that know strokes
-    )
+    pulse: bool = False  # whether steps are told how due a stroke is (model.pulse)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:  # values of bundles from before there were such

@@ -1,6 +1,6 @@
 """Whether a stroke is due: what the tokens so far say of it, as rows of a stage's table.
 
-Semantic tokens in which the sound rises sharply begin a note or a syllable. From one such stroke to the next takes a
+Some semantic tokens begin a note or a vowel (`SemanticTokenizer.struck`). From one such stroke to the next it takes a
 few frames, and rhythms repeat these intervals. So the chance of a stroke at some step is about the share of the last
 intervals that are just as long as the last stroke is past, among those that are at least as long: the hazard of their
 distribution. A transformer would have to learn to count it, which takes far more music than a small one ever hears.

@@ -31,7 +31,8 @@ static void add_row(const Stage *stage, int64_t row, float *x) {
 
 // Adds to x [n_embd] what the strokes among a window's first `step` tokens say: as model/pulse.py.
 static void add_pulse(const Stage *stage, const int64_t *tokens, int64_t step, float *x) {
-    int64_t interval[64], known = 0, last = -1, later = -1, row = stage->none_row + 1;
+    int64_t interval[64]; // room for more than model/pulse.py asks for
+    int64_t known = 0, last = -1, later = -1, row = stage->none_row + 1;
     for (int64_t frame = step - 1; frame >= 0 && known < stage->intervals; frame--) {
         if (!stage->struck[tokens[frame]]) continue;
         if (last < 0) last = frame;

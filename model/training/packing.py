@@ -105,13 +105,13 @@ def account(corpus: Path) -> list[dict[str, Any]]:
         if row["split"] != "train":
             continue
         licence, _, instrument_licence = row["licence"].partition("; instrument ")
-        source, *details = row["source"].split("; ")
+        source, _, details = row["source"].partition("; ")
         collection = source.split(" ")[0]
         if "/" in collection and "BY" not in licence:
             source = collection
         seconds[row["kind"], licence, source] += float(row["seconds"])
         if instrument_licence:
-            seconds["instrument", instrument_licence, details[0]] += float(row["seconds"])
+            seconds["instrument", instrument_licence, details.split("; ")[0]] += float(row["seconds"])
     return [
         {
             "corpus": corpus.name,

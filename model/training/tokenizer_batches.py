@@ -66,7 +66,7 @@ def aligned_clips(
     cache: Path, seed: int, text: Sequence[str], share: float
 ) -> tuple[AlignedClips, AlignedClips]:
     """Clips with known phones and notes to train on, and others (voices, notes) to probe with; made once."""
-    train_path, probe_path = cache / "aligned_train.npz", cache / "aligned_probe.npz"
+    train_path, probe_path = cache / "named_train.npz", cache / "named_probe.npz"
     if not probe_path.exists():
         size = {kind: max(3, round(share * count)) for kind, count in ALIGNED_CLIPS.items()}
         aligned.join(

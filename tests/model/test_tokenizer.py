@@ -105,7 +105,7 @@ def test_the_last_dimension_holds_how_struck_a_frame_is(learnt: bool) -> None:
     torch.testing.assert_close(tokenizer.features(waveform)[..., -1], (struck[..., 0] - 0.25) / 0.5)
 
 
-def test_tokens_are_struck_whose_sound_rises_sharply(tokenizer: ConformerTokenizer) -> None:
+def test_tokens_are_struck_whose_centroid_says_so(tokenizer: ConformerTokenizer) -> None:
     assert tokenizer.config.num_clusters == 16
     tokenizer.feature_mean[-1], tokenizer.feature_std[-1] = 0.3, 0.1
     tokenizer.centroids[:, -1] = torch.arange(16.0) - 8  # strengths of -0.5 to 1.0
