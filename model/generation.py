@@ -90,7 +90,7 @@ def fine_windows(stage: FineStage, prompt_frames: int, frames: int) -> list[Wind
 
 
 WindowMaker = Callable[
-    [AutoregressiveStage, Tensor, Window, int, "Tensor | None", "Tensor | None", Sampling], Tensor
+    [AutoregressiveStage, Tensor, Window, int, "Tensor | None", "Tensor | None", Tensor, Sampling], Tensor
 ]
 
 
@@ -113,9 +113,10 @@ def _autoregressive(
         raise GenerationError(f"the prompt holds ids outside 0..{stage.vocab_size - 1}")
     codes = prompt  # [B, K, all frames so far]
     style = styles_of(stage, prompt)
+    music = stage.is_music(prompt[:, 0] if semantic is None else semantic[:, : prompt_frames // align])
     for window in stage_windows(stage, prompt_frames, frames):
         seen = None if semantic is None else semantic[:, window.start // align :]
-        new = make(stage, codes[..., window.start :], window, prompt_frames, seen, style, sampling)
+        new = make(stage, codes[..., window.start :], window, prompt_frames, seen, style, music, sampling)
         codes = torch.cat([codes, new], dim=-1)
         if progress is not None:
             progress(new.shape[-1])
@@ -129,20 +130,21 @@ def _cached_window(
     origin: int,
     semantic: Tensor | None,
     style: Tensor | None,
+    music: Tensor,
     sampling: Sampling,
 ) -> Tensor:
     """Codes [B, K, window.stop - window.known] that follow history [B, K, window.history]."""
     rows, known = history.shape[0], history.shape[-1]
     steps = stage.num_steps(window.frames)
-    views = views_of(stage, history, steps, semantic, style, origin - window.start)
+    views = views_of(stage, history, steps, semantic, style, origin - window.start, music)
     cache = stage.transformer.new_cache(rows * stage.passes, steps)  # row b: from slot b * passes on
     first = known + 1  # steps whose previous column is given: one prefill makes the first draw
     hidden = [_prefilled(stage, view.embed(stage, first), cache, v) for v, view in enumerate(views)]
-    _draw(stage, hidden, views, known, known, window, origin, sampling)
+    _draw(stage, hidden, views, known, known, window, origin, music, sampling)
     if stage.transformer.native is not None:
         codes = F.pad(history, (0, steps - known))
         codes[:, 0, known] = views[0].grid[:, 0, known]
-        native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps), style)
+        native = NativeSteps(stage, cache, codes, _padded(stage, semantic, steps), style, music)
         fields = {STEP: known + 1, KNOWN: known, ORIGIN: origin - window.start, ADVANCE: 1}
         positions = torch.tensor([[fields.get(field, 0)] * rows for field in range(FIELDS)])
         positions[SLOT] = torch.arange(rows)
@@ -154,7 +156,7 @@ def _cached_window(
         hidden = list(
             stage.transformer.step(x, cache, places, length=n + 1).view(rows, -1, x.shape[-1]).unbind(1)
         )
-        _draw(stage, hidden, views, n, known, window, origin, sampling)
+        _draw(stage, hidden, views, n, known, window, origin, music, sampling)
     return undelay(views[0].grid, window.frames)[..., known:]
 
 
@@ -185,15 +187,16 @@ def _uncached_window(
     origin: int,
     semantic: Tensor | None,
     style: Tensor | None,
+    music: Tensor,
     sampling: Sampling,
 ) -> Tensor:
     """`_cached_window`, every step from scratch."""
     known = history.shape[-1]
     steps = stage.num_steps(window.frames)
-    views = views_of(stage, history, steps, semantic, style, origin - window.start)
+    views = views_of(stage, history, steps, semantic, style, origin - window.start, music)
     for n in range(known, steps):
         hidden = [stage.transformer(view.embed(stage, n + 1), causal=True)[:, -1] for view in views]
-        _draw(stage, hidden, views, n, known, window, origin, sampling)
+        _draw(stage, hidden, views, n, known, window, origin, music, sampling)
     return undelay(views[0].grid, window.frames)[..., known:]
 
 
@@ -205,11 +208,12 @@ def _draw(
     known: int,
     window: Window,
     origin: int,
+    music: Tensor,
     sampling: Sampling,
 ) -> None:
     """Draw column n of the grids from the passes' hidden states [B, C], leaving what the first `known` frames fix."""
     steps = torch.full((hidden[0].shape[0],), window.start + n - origin, device=hidden[0].device)
-    ids = sample(guided_logits(stage, hidden), sampling, steps)  # (B, K)
+    ids = sample(guided_logits(stage, hidden, music), sampling, steps)  # (B, K)
     open_from = max(0, n - known + 1)  # codebook k of frame n - k is new if n - k >= known
     for view in views:
         view.grid[:, :open_from, n - view.left_out] = ids[:, :open_from]

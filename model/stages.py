@@ -96,13 +96,19 @@ class AutoregressiveStage(Stage):
         self.struck: Tensor | None  # [V + 1]: which ids begin a note; "none" does not
         none_yet = torch.zeros(config.vocab_size + 1, dtype=torch.bool) if config.pulse else None
         self.register_buffer("struck", none_yet)
+        self.musical: (
+            Tensor | None
+        )  # [V + 1] of semantic tokens: which are heard in music more than in speech
+        tokens = config.conditioning_vocab or config.vocab_size
+        none_yet = torch.zeros(tokens + 1, dtype=torch.bool) if config.tells_music else None
+        self.register_buffer("musical", none_yet)
         if config.pulse:
             nn.init.zeros_(self.table.weight[self.none_row + 1 :])
 
     @property
     def passes(self) -> int:
         """How often each step is made: twice where the prompt guides it (model.guidance)."""
-        return 2 if self.config.guidance else 1
+        return 2 if self.config.guidance or self.config.music_guidance else 1
 
     def num_steps(self, num_frames: int) -> int:
         return num_frames + self.num_codebooks - 1
@@ -110,6 +116,12 @@ class AutoregressiveStage(Stage):
     def conditioning_frames(self, num_frames: int) -> int:
         """Conditioning frames that `num_frames` frames can make use of, look-ahead included."""
         return -(-self.num_steps(num_frames) // self.conditioning_rate) + self.config.lookahead
+
+    def is_music(self, prompt: Tensor) -> Tensor:
+        """Which prompts, semantic tokens [B, S], guide as music does: bool [B]."""
+        if self.musical is None:
+            return torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
+        return 2 * self.musical[prompt].sum(1) > prompt.shape[1]
 
     def style_of(self, prompt: Tensor, lengths: Tensor | None = None) -> Tensor | None:
         """What the prompt's codes [B, K, T] as a whole add to every step after it, [B, C]; None for a stage without a

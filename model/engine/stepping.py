@@ -40,6 +40,9 @@ class SteppedStage:
         self.styles: Tensor | None = None  # [slots, C], of the prompts
         if stage.style is not None:
             self.styles = torch.zeros(len(lanes.codes), stage.config.n_embd, device=self.device)
+        self.music = torch.zeros(
+            len(lanes.codes), dtype=torch.bool, device=self.device
+        )  # [slots], of the prompts
         self._codebooks = torch.arange(stage.num_codebooks, device=self.device)
         self._window = torch.arange(stage.max_length, device=self.device)
         self._ahead = torch.arange(stage.config.lookahead + 1, device=self.device)
@@ -47,7 +50,7 @@ class SteppedStage:
         self._graphs, self._native = None, None
         if stage.transformer.native is not None:
             semantic = lanes.semantic[:, 0] if stage.conditioning_rows else None
-            self._native = NativeSteps(stage, cache, self.tokens, semantic, self.styles)
+            self._native = NativeSteps(stage, cache, self.tokens, semantic, self.styles, self.music)
         if self.device.type == "cuda":
             self._graphs = StepGraphs(self._step, cache.num_slots // stage.passes, spare_slot, self.device)
 
@@ -76,13 +79,15 @@ class SteppedStage:
         history = self.tokens[sequence.slot, None, :, window.start : window.known]
         semantic = self.lanes.semantic[sequence.slot, :, window.start // stage.conditioning_rate :]
         style = None if self.styles is None else self.styles[sequence.slot, None]
+        music = self.music[sequence.slot, None]
         prompt_frames = self.plan_of(sequence).windows[0].known - window.start
         first_slot = self.rows.index(sequence) * stage.passes
+        views = views_of(stage, history, steps, semantic, style, prompt_frames, music)
         hidden = [
             stage.transformer.prefill(
                 view.embed(stage, steps), self.cache, first_slot + number, first=steps - 1 - view.left_out
             )[:, 0]
-            for number, view in enumerate(views_of(stage, history, steps, semantic, style, prompt_frames))
+            for number, view in enumerate(views)
         ]
         narrowed = sequence.top_k is not None, sequence.top_p is not None
         self._draw(hidden, self._positions([sequence], {id(sequence)}), narrowed)
@@ -113,10 +118,12 @@ class SteppedStage:
             positions[STEP] += positions[ADVANCE]
 
     def _open(self, sequence: Sequence) -> None:
-        """Give the sequence a row, its settings and its prompt's style."""
+        """Give the sequence a row, its settings, its prompt's style and whether that is music."""
         self.settings.open(sequence)
+        prompt_frames, rate = self.plan_of(sequence).windows[0].known, self.stage.conditioning_rate
+        tokens = prompt_frames // rate if self.stage.conditioning_rows else prompt_frames
+        self.music[sequence.slot] = self.stage.is_music(self.lanes.semantic[sequence.slot, :, :tokens])[0]
         if self.styles is not None:
-            prompt_frames = self.plan_of(sequence).windows[0].known
             style = styles_of(self.stage, self.tokens[sequence.slot, None, :, :prompt_frames])
             assert style is not None
             self.styles[sequence.slot] = style[0]
@@ -150,20 +157,29 @@ class SteppedStage:
         if self.stage.passes == 2:
             left_out = (positions[ORIGIN] - start).clamp_min(0)
             places.append(step - left_out)
-            x.append(self._embed(slots, start + left_out, step - left_out, None))
+            untold = self.music[slots] if self.stage.config.semantic_guidance else None
+            x.append(self._embed(slots, start + left_out, step - left_out, None, untold))
         rows = torch.stack(x, 1).flatten(0, 1)  # (B * passes, C)
         hidden = self.stage.transformer.step(
             rows, self.cache, torch.stack(places, 1).flatten(), length=length
         )
         self._draw(hidden.view(len(slots), -1, hidden.shape[-1]).unbind(1), positions, narrowed)
 
-    def _embed(self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None) -> Tensor:
-        """Embeddings [B, C] of steps [B] after frames start [B] of the lanes slots [B]."""
+    def _embed(
+        self,
+        slots: Tensor,
+        start: Tensor,
+        step: Tensor,
+        styles: Tensor | None,
+        untold: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings [B, C] of steps [B] after frames start [B] of the lanes slots [B], those of rows untold [B]
+        without semantic tokens."""
         frames = step[:, None] - 1 - self._codebooks  # (B, K): of the previous column
         previous = self.tokens[slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)]
         previous = torch.where(frames >= 0, previous, self.stage.none_id)
         return self.stage.embed(
-            previous, self._condition(slots, start, step, styles), self._pulse(slots, start, step)
+            previous, self._condition(slots, start, step, styles, untold), self._pulse(slots, start, step)
         )
 
     def _pulse(self, slots: Tensor, start: Tensor, step: Tensor) -> Tensor | None:
@@ -173,12 +189,16 @@ class SteppedStage:
         pulse = self.stage.pulse_of(self.tokens[slots[:, None], 0, window], step[:, None])
         return None if pulse is None else pulse[:, 0]
 
-    def _condition(self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None) -> Tensor | None:
+    def _condition(
+        self, slots: Tensor, start: Tensor, step: Tensor, styles: Tensor | None, untold: Tensor | None
+    ) -> Tensor | None:
         style = None if styles is None else styles[slots]
         if not self.stage.conditioning_rows:
             return style
         token = (start + step) // self.stage.conditioning_rate
         ahead = self.lanes.semantic[slots[:, None], 0, token[:, None] + self._ahead]  # (B, lookahead + 1)
+        if untold is not None:
+            ahead = ahead.masked_fill(untold[:, None], self.lanes.no_token)
         aligned = self.stage.condition_step(ahead, step)
         return aligned if style is None else aligned + style
 
@@ -186,7 +206,9 @@ class SteppedStage:
         """Draw the column at `positions` from the passes' hidden [B, C], leaving what the window's known frames fix."""
         slots, start, known, step, origin, _ = positions.unbind(0)
         sampling = self.settings.of(slots, narrowed_k=narrowed[0], narrowed_p=narrowed[1])
-        ids = sample(guided_logits(self.stage, hidden), sampling, start + step - origin)  # (B, K)
+        ids = sample(
+            guided_logits(self.stage, hidden, self.music[slots]), sampling, start + step - origin
+        )  # (B, K)
         frames = step[:, None] - self._codebooks  # (B, K)
         at = slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)
         self.tokens[at] = torch.where(frames >= known[:, None], ids, self.tokens[at])

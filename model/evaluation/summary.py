@@ -97,9 +97,13 @@ def perplexity_table(kind: str, values: dict[str, Any]) -> Table:
 def word_table(values: dict[str, Any]) -> Table:
     if "missing" in values:
         return Table("Spot the real word", ("", "accuracy"), [("not measured", "–")], values["missing"])
-    rows = [("real word likelier ↑", interval(values["accuracy"], as_percent=True)), ("chance", "50 %")]
+    rows = [
+        ("real word likelier, other voices ↑", interval(values["accuracy"], as_percent=True)),
+        ("real word likelier, voices of the training ↑", interval(values["heard"], as_percent=True)),
+        ("chance", "50 %"),
+    ]
     count = values["accuracy"]["count"]
-    note = f"{count} pairs of a real and a made-up word in the same voice (AudioLM, sWUGGY: 71.5 %)."
+    note = f"{count} pairs each of a real and a made-up word in the same voice (AudioLM, sWUGGY: 71.5 %)."
     return Table("Spot the real word", ("", "accuracy"), rows, note)
 
 

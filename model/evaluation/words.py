@@ -23,6 +23,7 @@ from model.training.phones import Espeak, speak_flite
 VOWELS, CONSONANTS = "aeiou", "bcdfghklmnprstvwz"
 SHORTEST, LONGEST = 5, 10  # letters: short words have real neighbors in every direction
 MAX_STRETCH = 1.2  # the longer clip over the shorter
+HEARD_VOICES = ("rms", "slt", "en-us+m1", "en-us+f1")  # of those that corpora use for training
 MARGIN_SECONDS = 0.06  # of quiet kept around a word
 
 Waveform = npt.NDArray[np.float32]

@@ -152,8 +152,8 @@ class NativeTransformer:
 
 class NativeSteps:
     """Many steps of a prepared stage in one call. `tokens` [slots, K, T] are read and written; `semantic` [slots, S] is
-    what a coarse stage is conditioned on, `styles` [slots, C] what a stage with a style adds to every step. Row i has
-    the slots of the cache from i * stage.passes on."""
+    what a coarse stage is conditioned on, `styles` [slots, C] what a stage with a style adds to every step, `music`
+    [slots] says which prompts are. Row i has the slots of the cache from i * stage.passes on."""
 
     def __init__(
         self,
@@ -162,12 +162,14 @@ class NativeSteps:
         tokens: Tensor,
         semantic: Tensor | None,
         styles: Tensor | None,
+        music: Tensor,
     ) -> None:
         native, heads, config = stage.transformer.native, stage.heads, stage.config
         assert native is not None and heads is not None and isinstance(heads[0], NativeLinear)
         assert tokens.stride(2) == 1 and (semantic is None or semantic.stride(1) == 1)
         assert styles is None or (styles.is_contiguous() and styles.dtype == torch.float32)
-        self._kept = stage, cache, tokens, semantic, styles
+        assert music.is_contiguous() and music.dtype == torch.bool
+        self._kept = stage, cache, tokens, semantic, styles, music
         self.cache = cache_struct(cache.keys, cache.values)
         self.struct = c.Stage(
             ctypes.pointer(native.struct),
@@ -187,6 +189,9 @@ class NativeSteps:
             None if styles is None else styles.data_ptr(),
             stage.passes,
             config.guidance,
+            config.music_guidance,
+            int(config.semantic_guidance),
+            music.data_ptr(),
             None if stage.struck is None else stage.struck.data_ptr(),
             pulse.INTERVALS,
             pulse.LONGEST,

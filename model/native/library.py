@@ -110,6 +110,9 @@ class Stage(ctypes.Structure):
         ("styles", ctypes.c_void_p),
         ("passes", ctypes.c_int64),
         ("guidance", ctypes.c_float),
+        ("music_guidance", ctypes.c_float),
+        ("semantic_guidance", ctypes.c_int64),
+        ("music", ctypes.c_void_p),
         ("struck", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("intervals", "longest", "shares")),
     )

@@ -15,7 +15,9 @@ typedef struct {
     int64_t semantic_stride;
     const float *styles;                                // [slot][n_embd], NULL: none
     int64_t passes;                                     // 2: each step with the prompt and without (model/guidance.py)
-    float guidance;
+    float guidance, music_guidance;                     // 0: the second pass is left out
+    int64_t semantic_guidance;                          // 1: in music, the second pass goes without semantic tokens
+    const uint8_t *music;                               // [slot]: whether the prompt is music
     const uint8_t *struck;                              // [id]: whether it begins a note; NULL: steps are not told
     int64_t intervals, longest, shares;                 // as in model/pulse.py
 } Stage;
@@ -54,8 +56,9 @@ static void add_pulse(const Stage *stage, const int64_t *tokens, int64_t step, f
 
 // The embedding x [n_embd] of one row's next step: of the previous column of the delayed codes, plus what is added
 // to it: `around` [n_embd], summed apart and in the order of model/stages.py, since sums of floats depend on order.
-static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, const float *style, float *x,
-                  float *around) {
+// `told`: with semantic tokens.
+static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step, const float *style, int told,
+                  float *x, float *around) {
     int64_t n = stage->transformer->n_embd;
     memset(x, 0, (size_t)n * sizeof(float));
     memset(around, 0, (size_t)n * sizeof(float));
@@ -74,11 +77,20 @@ static void embed(const Stage *stage, int64_t slot, int64_t start, int64_t step,
         const int64_t *ahead = stage->semantic + slot * stage->semantic_stride + (start + step) / stage->rate;
         int64_t row = stage->none_row + 1;
         for (int64_t i = 0; i <= stage->lookahead; i++, row += stage->conditioning_rows)
-            add_row(stage, row + ahead[i], around);
+            add_row(stage, row + (told ? ahead[i] : stage->conditioning_rows - 1), around);
         add_row(stage, row + step % stage->rate, around);
     }
     if (style) add(stage, style, around);
     add(stage, around, x);
+}
+
+// How far the prompt in `slot` moves logits, and how many passes that takes.
+static float strength_of(const Stage *stage, int64_t slot) {
+    return stage->music[slot] ? stage->music_guidance : stage->guidance;
+}
+
+static int64_t passes_of(const Stage *stage, int64_t slot) {
+    return stage->passes == 2 && strength_of(stage, slot) == 0 ? 1 : stage->passes;
 }
 
 // Logits [2][n] with the prompt and without -> guided ones, [n]. As model/guidance.py rounds: no fused product and sum.
@@ -104,22 +116,30 @@ EXPORT void stage_steps(const Stage *stage, const Cache *cache, int64_t *positio
                               positions + 5 * rows};
     int64_t *step = positions + STEP * rows;
     for (; steps > 0; steps--) {
+        int64_t row = 0;
         for (int64_t r = 0; r < rows; r++) {
             int64_t slot = field[SLOT][r], start = field[START][r], prompt = field[ORIGIN][r] - start;
-            for (int64_t pass = 0; pass < passes; pass++) {
-                int64_t row = r * passes + pass, left_out = pass && prompt > 0 ? prompt : 0;
+            for (int64_t pass = 0; pass < passes_of(stage, slot); pass++, row++) {
+                int64_t left_out = pass && prompt > 0 ? prompt : 0;
                 const float *style = pass || !stage->styles ? NULL : stage->styles + slot * n;
-                embed(stage, slot, start + left_out, step[r] - left_out, style, x + row * n, x + all * n);
-                own[row] = row;
+                int told = !pass || !stage->semantic_guidance || !stage->music[slot];
+                embed(stage, slot, start + left_out, step[r] - left_out, style, told, x + row * n, x + all * n);
+                own[row] = r * passes + pass;
                 at[row] = step[r] - left_out;
                 visible[row] = at[row] + 1;
             }
             drawn_at[r] = start + step[r] - field[ORIGIN][r];
         }
-        transformer_rows(t, cache, x, all, 0, own, at, visible);
-        linear_rows(stage->head, x, all, logits, 0);
-        for (int64_t r = 0; passes == 2 && r < rows; r++)
-            guide(logits + 2 * r * outputs, outputs, stage->guidance, logits + r * outputs);
+        transformer_rows(t, cache, x, row, 0, own, at, visible);
+        linear_rows(stage->head, x, row, logits, 0);
+        row = 0;
+        for (int64_t r = 0; passes == 2 && r < rows; r++) {
+            int64_t slot = field[SLOT][r];
+            float *from = logits + row * outputs, *to = logits + r * outputs; // never behind what is still to be read
+            if (passes_of(stage, slot) == 2) guide(from, outputs, strength_of(stage, slot), to);
+            else memmove(to, from, (size_t)outputs * sizeof(float));
+            row += passes_of(stage, slot);
+        }
         draw_rows(logits, rows, stage->codebooks, stage->vocab, sampling, drawn_at, NULL, ids);
         for (int64_t r = 0; r < rows; r++) {
             int64_t *tokens = stage->tokens + field[SLOT][r] * stage->token_slot_stride + field[START][r];

@@ -24,32 +24,18 @@ from model.config import SAMPLE_RATE
 from model.errors import TrainingError
 from model.training.corpus.room import record
 from model.training.corpus.waveform import resample
-from model.training.phones import FIRST_VOWEL, Espeak, speak_flite
+from model.training.festival import VOICES as FESTIVAL_VOICES
+from model.training.festival import Festival
+from model.training.phones import FIRST_VOWEL, Espeak, Spoken, speak_flite
 
 FRAME_RATE = 25  # of the labels; a frame's label is what sounds at its center
 LOWEST_KEY, NUM_KEYS = 21, 88  # MIDI numbers of a piano
 # Variants that the corpora, too, use for training only.
+ESPEAK_VARIANTS = "m1 f1 m2 f4 f5 m7 klatt linda max steph belinda Andy Lee anika".split()  # noqa: SIM905
 ESPEAK_VOICES = tuple(
     f"{language}+{variant}"
     for language in ("en-us", "en", "de", "fr", "en-gb-scotland", "en-us", "es")
-    for variant in (
-        *(
-            "m1",
-            "f1",
-            "m2",
-            "f4",
-            "f5",
-            "m7",
-            "klatt",
-            "linda",
-            "max",
-            "steph",
-            "belinda",
-            "Andy",
-            "Lee",
-            "anika",
-        ),
-    )
+    for variant in ESPEAK_VARIANTS
 )
 FLITE_VOICES = ("rms", "slt")
 PROBE_VOICES = ("awb", "kal16")  # flite's others, kept for measuring
@@ -122,6 +108,31 @@ def babble(rng: np.random.Generator) -> str:
     return " ".join(words) + "."
 
 
+class Speakers:
+    """The engines behind voices, each started once."""
+
+    def __init__(self, voices: Sequence[str]) -> None:
+        self._espeak = Espeak() if any("+" in voice for voice in voices) else None
+        self._festival = {voice: Festival(voice) for voice in set(voices) if voice in FESTIVAL_VOICES}
+
+    def say(self, voice: str, sentences: Sequence[str], rng: np.random.Generator) -> Spoken:
+        """One of `sentences`, babble without any, or what the voice's own language babbles."""
+        festival = self._festival.get(voice)
+        if festival is not None and festival.language.onsets:
+            return festival.speak(festival.language.made_up(rng), rng)
+        text = str(rng.choice(sentences)) if len(sentences) else babble(rng)
+        if festival is not None:
+            return festival.speak(text, rng)
+        if self._espeak and "+" in voice:
+            return self._espeak.speak(text, voice, rng)
+        return speak_flite(text, voice, rng)
+
+    def close(self) -> None:
+        """End the engines' processes."""
+        for festival in self._festival.values():
+            festival.close()
+
+
 def render_speech(
     seed: int,
     count: int,
@@ -131,7 +142,7 @@ def render_speech(
     *,
     varied: bool = False,
 ) -> AlignedClips:
-    """`count` clips; voices with a "+" are espeak-ng's, others flite's. Without `sentences`, babble.
+    """`count` clips by voices of espeak-ng (those with a "+"), festival and flite. Without `sentences`, babble.
 
     `varied`: speakers of other sizes than the engines' own, and every clip in a room of its own.
     """
@@ -140,15 +151,12 @@ def render_speech(
     waveform = np.zeros((count, num_samples), np.int16)
     phones = np.full((count, num_frames), -1)
     speaker = np.arange(count) % len(voices)
-    espeak = Espeak() if any("+" in voice for voice in voices) else None
+    speakers = Speakers(voices)
     center = (np.arange(num_frames) + 0.5) / FRAME_RATE
     for row in tqdm(range(count), desc="speech with known phones", unit="clip"):
         position = 0
         while position < num_samples:
-            text = str(rng.choice(sentences)) if len(sentences) else babble(rng)
-            voice = voices[speaker[row]]
-            say = espeak.speak if espeak and "+" in voice else speak_flite
-            spoken, starts = say(text, voice, rng)
+            spoken, starts = speakers.say(voices[speaker[row]], sentences, rng)
             if varied:
                 size = float(rng.uniform(*SIZES))
                 spoken = resample(spoken, SAMPLE_RATE, SAMPLE_RATE * size)
@@ -163,6 +171,7 @@ def render_speech(
             position += len(spoken)
         if varied:
             waveform[row] = in_a_room(waveform[row], rng)
+    speakers.close()
     silent = np.zeros((count, num_frames, NUM_KEYS), bool)
     return AlignedClips(waveform, phones, silent, silent, speaker)
 

@@ -18,13 +18,16 @@ from model.config import SAMPLE_RATE
 from model.training import aligned
 from model.training.aligned import AlignedClips
 from model.training.data import AudioStore
+from model.training.festival import ENGLISH, VOICES, installed_voices
 from model.training.phones import PHONES
 
 SECONDS = 4.0
-CORPUS_ROWS, ALIGNED_SPEECH_ROWS, ALIGNED_PIANO_ROWS = 4, 4, 3  # per batch
-ALIGNED_CLIPS = {"espeak": 2000, "flite": 800, "piano": 1200}
+CORPUS_ROWS, ALIGNED_SPEECH_ROWS, ALIGNED_PIANO_ROWS = 4, 6, 3  # per batch
+ALIGNED_CLIPS = {"espeak": 1800, "flite": 800, "festival": 2000, "piano": 1200}
+ENGLISH_SHARE = 3  # clips of a festival voice that speaks English, per clip of another
 PROBE_CLIPS = {"flite": 80, "piano": 60}
 SPAN = 10  # frames of 40 ms
+HIDDEN_BANDS = 16  # at most, of each of the two that every clip of speech lacks
 MASKED_SHARE, ALIGNED_MASKED_SHARE = 0.45, 0.1  # a hidden frame says little about its own phone
 NO_PHONE = len(PHONES)  # what the phone of a piano's frame is called
 
@@ -38,7 +41,10 @@ def span_mask(rng: np.random.Generator, rows: int, frames: int, share: float = M
 
 
 def perturb(mel: Tensor, rng: np.random.Generator, stretch: Tensor) -> Tensor:
-    """Log-mel [B, T, n_mels] as from another voice (rows in `stretch` [B]), microphone and background."""
+    """Log-mel [B, T, n_mels] as from another voice (rows in `stretch` [B]), microphone and background.
+
+    Voices lack some bands, too (SpecAugment, arXiv 1904.08779), so that no phone hangs on a single one.
+    """
     rows, _, bands = mel.shape
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -59,7 +65,19 @@ def perturb(mel: Tensor, rng: np.random.Generator, stretch: Tensor) -> Tensor:
         mel + (draw(-0.9, 0.9, rows, 4) / waves**0.5 @ curves)[:, None] + draw(-0.7, 0.7, rows)[:, None, None]
     )
     noise = draw(-9, 2.5, rows)[:, None] + draw(-1.5, 1.5, rows)[:, None] * (band / bands - 0.5)
-    return torch.logaddexp(mel, noise[:, None] + 0.3 * torch.randn_like(mel))
+    mel = torch.logaddexp(mel, noise[:, None] + 0.3 * torch.randn_like(mel))
+    low, width = draw(0, bands, rows, 2, 1), draw(0, HIDDEN_BANDS, rows, 2, 1) * stretch[:, None, None]
+    hidden = ((band >= low) & (band < low + width)).any(1)[:, None]  # (B, 1, n_mels)
+    return torch.where(hidden, mel.mean((1, 2), keepdim=True), mel)
+
+
+def named_voices() -> dict[str, Sequence[str]]:
+    """The voices of each engine; of festival's, those that are installed."""
+    festival = [
+        name for name in installed_voices() for _ in range(ENGLISH_SHARE if VOICES[name][1] is ENGLISH else 1)
+    ]
+    voices = {"espeak": aligned.ESPEAK_VOICES, "flite": aligned.FLITE_VOICES, "festival": festival}
+    return {engine: names for engine, names in voices.items() if names}
 
 
 def aligned_clips(
@@ -69,21 +87,17 @@ def aligned_clips(
     train_path, probe_path = cache / "named_train.npz", cache / "named_probe.npz"
     if not probe_path.exists():
         size = {kind: max(3, round(share * count)) for kind, count in ALIGNED_CLIPS.items()}
-        aligned.join(
-            [
-                aligned.render_speech(
-                    seed, size["espeak"], SECONDS, aligned.ESPEAK_VOICES, text, varied=True
-                ),
-                aligned.render_speech(
-                    seed + 1, size["flite"], SECONDS, aligned.FLITE_VOICES, text, varied=True
-                ),
-                aligned.render_piano(seed, size["piano"], SECONDS, varied=True),
-            ]
-        ).save(train_path)
+        spoken = [
+            aligned.render_speech(seed + number, size[kind], SECONDS, voices, text, varied=True)
+            for number, (kind, voices) in enumerate(named_voices().items())
+        ]
+        aligned.join([*spoken, aligned.render_piano(seed, size["piano"], SECONDS, varied=True)]).save(
+            train_path
+        )
         size = {kind: max(4, round(share * count)) for kind, count in PROBE_CLIPS.items()}
         aligned.join(
             [
-                aligned.render_speech(seed + 2, size["flite"], SECONDS, aligned.PROBE_VOICES, text),
+                aligned.render_speech(seed + 3, size["flite"], SECONDS, aligned.PROBE_VOICES, text),
                 aligned.render_piano(seed + 1, size["piano"], SECONDS, programs=(0,)),
             ]
         ).save(probe_path)

@@ -1,8 +1,9 @@
 """Train the coarse stage: the codec's first codebooks, given the semantic tokens.
 
 From top to bottom: crops of cached tokens; lay the codes out in the delay pattern; replace some codes and some semantic
-tokens, since in use both are generated; predict every code; keep the averaged weights with the lowest validation loss;
-check perplexity against baselines.
+tokens, since in use both are generated; leave out all semantic tokens of some crops, since guidance compares with such
+a pass; predict every code; keep the averaged weights with the lowest validation loss; check perplexity against
+baselines.
 
 A crop is as many frames longer than the window as the delay pattern runs past it: in use, too, codes go on there.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 from model.config import PRESETS
 from model.stages import CoarseStage
 from model.tokens import delay
-from model.training.crops import FRAMES_PER_TOKEN, Crops, TokenCrops
+from model.training.crops import FRAMES_PER_TOKEN, Crops, TokenCrops, musical_tokens
 from model.training.embedding import start_from_codebooks
 from model.training.frozen import load_codebooks
 from model.training.loop import Report, TrainingOptions
@@ -35,6 +36,7 @@ from model.training.prediction import (
 )
 
 VALIDATION_ROWS = 12
+UNTOLD = 0.1  # share of crops without semantic tokens
 
 
 def loss_of(forward: Callable[..., Tensor], stage: CoarseStage, crops: Crops, *, noise: bool) -> Tensor:
@@ -44,7 +46,10 @@ def loss_of(forward: Callable[..., Tensor], stage: CoarseStage, crops: Crops, *,
     clusters = stage.config.conditioning_vocab
     semantic = hide_padding(crops.semantic[:, None], crops.lengths, clusters)[:, 0]
     steps = stage.max_length
-    seen, told = (with_noise(codes, none), with_noise(semantic, clusters)) if noise else (codes, semantic)
+    seen, told = codes, semantic
+    if noise:
+        untold = torch.rand(len(semantic), 1, device=semantic.device) < UNTOLD
+        seen, told = with_noise(codes, none), with_noise(semantic, clusters).masked_fill(untold, clusters)
     prompts = prompt_lengths(crops.lengths, stage.config, FRAMES_PER_TOKEN, styled=noise)
     logits = forward(delay(seen, steps, none), told, seen, prompts)  # (B, N, K, V)
     return cross_entropy(logits, delay(codes, steps, none).transpose(1, 2), none)
@@ -59,6 +64,8 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = CoarseStage(config)
+    if stage.musical is not None:
+        stage.musical[:-1] = musical_tokens(data, config.conditioning_vocab)
     start_from_codebooks(stage, load_codebooks(options.out))
     run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage

@@ -15,7 +15,7 @@ from torch import Tensor
 from model.config import PRESETS, StageConfig
 from model.stages import SemanticStage
 from model.tokenizer import SemanticTokenizer
-from model.training.crops import Crops, TokenCrops
+from model.training.crops import Crops, TokenCrops, musical_tokens
 from model.training.frozen import load_part
 from model.training.loop import Report, TrainingOptions
 from model.training.prediction import (
@@ -55,6 +55,8 @@ def train(options: TrainingOptions) -> Report:
         tokenizer = load_part(options.out, "tokenizer")
         assert isinstance(tokenizer, SemanticTokenizer)
         stage.struck[:-1] = tokenizer.struck
+    if stage.musical is not None:
+        stage.musical[:-1] = musical_tokens(data, config.vocab_size)
     run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage
     rows = options.batch or batch_size(config, run.device)

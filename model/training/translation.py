@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.errors import TrainingError
 from model.stages import Stage
 from model.tokenizer import SemanticTokenizer
 from model.training.checkpoint import read_weights, take_weights
@@ -35,13 +36,17 @@ def start_stage(stage: Stage, options: TrainingOptions) -> None:
     counts = shared_frames(options) if stage.kind != "fine" else None
     if counts is not None:
         weights = translated(weights, stage, counts)
-    weights.pop("struck", None)  # follows from the tokenizer
+    for name in ("struck", "musical"):  # follow from the tokenizer and the corpora
+        weights.pop(name, None)
     take_weights(stage, weights, path)
 
 
 @torch.inference_mode()
 def shared_frames(options: TrainingOptions) -> Tensor | None:
-    """How many frames have each pair of tokens, [new clusters, old clusters]; None where both tokenizers are one."""
+    """How many frames have each pair of tokens, [new clusters, old clusters]; None where both tokenizers are one.
+
+    Raises TrainingError where their frames are not of the same length.
+    """
     assert options.start is not None
     if not (options.start / "tokenizer" / "model.safetensors").is_file():
         return None  # a run of stages alone: its tokens are taken for the same
@@ -51,6 +56,11 @@ def shared_frames(options: TrainingOptions) -> Tensor | None:
     assert isinstance(new, SemanticTokenizer) and isinstance(old, SemanticTokenizer)
     if encoder_fingerprint(new) == encoder_fingerprint(old):
         return None
+    if new.hop_length != old.hop_length:
+        raise TrainingError(
+            f"{options.start} has {old.frame_rate:g} tokens a second, {options.out} {new.frame_rate:g}: its stages "
+            "cannot be translated"
+        )
     cache = options.out / "cache"
     store = AudioStore.build(options.data, cache, "train")
     tokens = TokenStore.open(token_path(cache, "train", "semantic"))

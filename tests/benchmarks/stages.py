@@ -20,7 +20,7 @@ from model.engine.runner import ModelRunner
 from model.engine.scheduler import Batch
 from model.engine.sequence import Prompt, Sequence
 from model.engine.work import COARSE, DECODE, FINE, SEMANTIC
-from model.stages import Stage
+from model.stages import AutoregressiveStage, Stage
 from tests.benchmarks.conditions import available_memory
 from tests.benchmarks.limits import Cost, Limits, pass_cost, read_bandwidth, step_cost, weight_type
 from tests.benchmarks.systems import cache_bytes, submit
@@ -72,11 +72,10 @@ class Stopwatch:
     def _worth(self, batch: Batch, tasks: Rows[Sequence]) -> tuple[float, Cost | None]:
         """Seconds of sound that the batch advances its stage by, and the cost of one of its steps."""
         name, rows, steps = batch.stage, len(tasks), batch.work.steps
-        if name in (SEMANTIC, COARSE):
-            config = self._stages[name].config
-            lengths = [
-                length + steps / 2 for task in tasks for length in _lengths(task, name, config.guidance)
-            ]
+        stage = self._stages.get(name)
+        if isinstance(stage, AutoregressiveStage):
+            config = stage.config
+            lengths = [length + steps / 2 for task in tasks for length in _lengths(task, stage)]
             mean = sum(lengths) / len(lengths)
             cost = step_cost(config, len(lengths), mean, self._widths[name], self._key_widths[name])
             return rows * steps / config.frame_rate, cost
@@ -92,13 +91,15 @@ class Stopwatch:
         return 0.0, None
 
 
-def _lengths(task: Sequence, stage: str, guidance: float) -> list[int]:
+def _lengths(task: Sequence, stage: AutoregressiveStage) -> list[int]:
     """Positions that each pass of the task's next step attends to."""
-    plan = task.plan.coarse if stage == COARSE else task.plan.semantic
-    window, number = plan.at(task.done[stage])
+    plan = task.plan.coarse if stage.kind == COARSE else task.plan.semantic
+    window, number = plan.at(task.done[stage.kind])
     whole = window.history + number
     without_prompt = whole - max(0, plan.windows[0].known - window.start)
-    return [whole, without_prompt] if guidance else [whole]
+    music = bool(stage.is_music(task.prompt.tokens[0][None]))
+    guided = stage.config.music_guidance if music else stage.config.guidance
+    return [whole, without_prompt] if guided else [whole]
 
 
 class Cell:

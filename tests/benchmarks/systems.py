@@ -47,7 +47,7 @@ def unguided(model: AudioLM) -> Iterator[AudioLM]:
     stages = model.semantic, model.coarse
     configs = [stage.config for stage in stages]
     for stage in stages:
-        stage.config = replace(stage.config, guidance=0.0)
+        stage.config = replace(stage.config, guidance=0.0, music_guidance=0.0, semantic_guidance=False)
     try:
         yield model
     finally:

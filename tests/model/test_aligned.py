@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes.util
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.errors import TrainingError
+from model.training import festival
 from model.training.aligned import (
     LOWEST_KEY,
     AlignedClips,
@@ -19,6 +21,7 @@ from model.training.aligned import (
     render_piano,
     render_speech,
 )
+from model.training.festival import installed_voices
 from model.training.phones import ALIASES, ARPABET, PHONES, SILENCE, Espeak, phone_index
 
 
@@ -116,6 +119,32 @@ def test_flite_says_where_its_phones_are() -> None:
     silence, speech = quiet_and_loud(clips)
     assert silence < 0.05 * speech
     assert (clips.phones >= 0).mean() > 0.9 and len(np.unique(clips.phones)) > 6
+
+
+@pytest.mark.skipif(not installed_voices(), reason="festival has no voice of model.training.festival")
+def test_festival_says_where_its_phones_are() -> None:
+    """Whatever its language and spelling: only sounds that the common inventory lacks go unnamed."""
+    voices = installed_voices()
+    clips = render_speech(0, len(voices), 4.0, voices, ['"One," he said. Two (three).', "Stop. Go on."])
+    silence, speech = quiet_and_loud(clips)
+    assert silence < 0.05 * speech
+    for voice, phones in zip(voices, clips.phones, strict=True):
+        assert (phones >= 0).mean() > 0.75 and len(np.unique(phones)) > 6, voice
+
+
+def test_a_festival_voice_that_is_not_installed_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Festival itself would go on in another voice, one that the probes may be measured with."""
+    monkeypatch.setattr(festival, "FOLDER", tmp_path)
+    with pytest.raises(TrainingError, match="czech_ph is not installed"):
+        render_speech(0, 1, 1.0, ("czech_ph",))
+
+
+def test_every_festival_phone_has_a_name() -> None:
+    for _, language in festival.VOICES.values():
+        assert set(language.phones.values()) <= set(PHONES)
+        assert language.made_up(np.random.default_rng(0)).split() or not language.onsets
 
 
 @pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="fluidsynth is not installed")

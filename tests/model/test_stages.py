@@ -25,6 +25,8 @@ def lively(stage: Stage) -> Stage:
         torch.nn.init.normal_(stage.style.inner.weight)
         if stage.style.before is not None:
             torch.nn.init.normal_(stage.style.before.weight)
+    if isinstance(stage, AutoregressiveStage) and stage.musical is not None:
+        stage.musical[4:12] = True  # prompts of either kind
     if isinstance(stage, AutoregressiveStage) and stage.struck is not None:
         stage.struck[:-1:3] = True
         torch.nn.init.normal_(stage.table.weight[stage.none_row + 1 :])
@@ -236,7 +238,7 @@ def test_presets_fit_the_bundle_that_ships() -> None:
     assert sum(weights) < 30e6  # int8: one byte each, of 44 MiB for all parts
     for stage in stages:
         beside = stage.state_dict().keys() - {name for name, _ in stage.named_parameters()}
-        assert beside == ({"struck"} if stage.kind == "semantic" else set())
+        assert beside == {"semantic": {"struck", "musical"}, "coarse": {"musical"}, "fine": set()}[stage.kind]
 
 
 def test_steps_and_windows_count_the_delay(coarse: CoarseStage, semantic: SemanticStage) -> None:

@@ -19,7 +19,7 @@ from model.errors import TrainingError
 from model.stages import FineStage, SemanticStage
 from model.tokenizer import ConformerTokenizer
 from model.training import train_coarse, train_fine, train_semantic
-from model.training.crops import TokenCrops, token_path
+from model.training.crops import TokenCrops, musical_tokens, token_path
 from model.training.data import MANIFEST_COLUMNS, AudioStore, TokenStore
 from model.training.frozen import load_part
 from model.training.loop import TrainingOptions
@@ -100,6 +100,21 @@ def test_crops_are_aligned_and_end_where_the_recording_ends(options: TrainingOpt
             drawn.codes[row, 0, : 2 * length].numpy(), np.repeat(drawn.semantic[row, :length].numpy(), 2)
         )
         assert int(drawn.codes[row, :, 2 * length :].abs().sum()) == 0
+
+
+def test_tokens_are_musical_that_have_a_greater_share_of_music(
+    options: TrainingOptions, tmp_path: Path
+) -> None:
+    crops = TokenCrops.open(options.data, options.out / "cache", "train", with_codes=False)
+    kinds = iter([recording.kind for recording in crops.audio.files])
+    tokens = {"speech": [4] * 8 + [1] * 2, "piano": [9] * 3 + [1] * 7}  # half as many recordings of each
+
+    def encode(waveform: np.ndarray) -> np.ndarray:
+        return np.array([tokens[next(kinds)]])
+
+    store = TokenStore.build(tmp_path / "tokens.json", crops.audio, "test", encode)
+    musical = musical_tokens(TokenCrops(crops.audio, store, None), CLUSTERS)
+    assert musical.nonzero().flatten().tolist() == [1, 9]
 
 
 def test_tokens_that_were_never_made_are_named(options: TrainingOptions, tmp_path: Path) -> None:

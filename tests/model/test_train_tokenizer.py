@@ -16,6 +16,7 @@ from model.training.data import AudioStore, Recording
 from model.training.loop import adamw
 from model.training.tokenizer_batches import (
     CORPUS_ROWS,
+    HIDDEN_BANDS,
     MASKED_SHARE,
     NO_PHONE,
     SPAN,
@@ -81,9 +82,20 @@ def test_perturbation_shifts_voices_but_not_piano() -> None:
     mel = torch.full((40, 8, 80), -6.0)
     mel[:, :, 30] = 9.0
     speech = torch.arange(40) < 20
-    peak = perturb(mel, rng, speech).mean(1).argmax(-1)
+    heard = perturb(mel, rng, speech).mean(1)  # (40, 80)
+    peak = heard.argmax(-1)
     assert (peak[20:] == 30).all()
-    assert len(peak[:20].unique()) > 3 and int((peak[:20] - 30).abs().max()) < 12
+    voices = peak[:20][heard[:20].amax(-1) > 4]  # of the others the peak itself is among the hidden bands
+    assert len(voices) > 8 and len(voices.unique()) > 3 and int((voices - 30).abs().max()) < 12
+
+
+def test_perturbation_hides_bands_of_voices_but_not_of_piano() -> None:
+    mel = 4 + 4 * torch.sin(torch.arange(8.0))[None, :, None].expand(40, 8, 80)
+    speech = torch.arange(40) < 20
+    moving = perturb(mel, np.random.default_rng(0), speech).std(1) > 0.5  # (40, 80)
+    assert moving[20:].all()
+    hidden = (~moving[:20]).sum(-1)
+    assert hidden.max() <= 2 * HIDDEN_BANDS and hidden.float().mean() > HIDDEN_BANDS / 2
 
 
 def test_targets_ignore_a_fixed_equalizer() -> None:
@@ -102,14 +114,14 @@ def test_batches_say_which_rows_are_what(
     monkeypatch.setattr(tokenizer_batches, "SECONDS", CROP_SECONDS)
     batch = Batches(store, clips).draw(np.random.default_rng(0))
     speech, phones, notes = batch.speech, batch.phones, batch.notes
-    assert len(batch.waveform) == len(speech) == len(phones) == len(notes) == len(batch.strokes) == 11
+    assert len(batch.waveform) == len(speech) == len(phones) == len(notes) == len(batch.strokes) == 13
     assert sorted(speech[:4].tolist()) == [False, False, True, True]  # two corpora, in turn
-    assert speech[4:].tolist() == [True] * 4 + [False] * 3
-    assert (phones[:4] == -1).all() and (phones[4:8] >= 0).all() and (phones[8:] == NO_PHONE).all()
-    assert (notes[:8] == -1).all() and (notes[8:, :, :88].sum(-1) == 1).all()
-    assert (notes[8:, :, 88:].sum(-1) <= 1).all() and (notes[8:, 0, 88:].sum(-1) == 1).all()
+    assert speech[4:].tolist() == [True] * 6 + [False] * 3
+    assert (phones[:4] == -1).all() and (phones[4:10] >= 0).all() and (phones[10:] == NO_PHONE).all()
+    assert (notes[:10] == -1).all() and (notes[10:, :, :88].sum(-1) == 1).all()
+    assert (notes[10:, :, 88:].sum(-1) <= 1).all() and (notes[10:, 0, 88:].sum(-1) == 1).all()
     assert (batch.strokes[:4] == -1).all()
-    assert torch.equal(batch.strokes[8:], notes[8:, :, 88:].amax(-1))
+    assert torch.equal(batch.strokes[10:], notes[10:, :, 88:].amax(-1))
 
 
 def test_the_teacher_names_recordings_where_it_is_sure_and_nothing_where_it_is_not() -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.config import PRESETS
+from model.config import PRESETS, TokenizerConfig
+from model.errors import TrainingError
 from model.stages import CoarseStage, SemanticStage
 from model.tokenizer import ConformerTokenizer
 from model.training.data import AudioStore, TokenStore
@@ -69,15 +71,7 @@ def test_the_tokens_of_two_runs_are_counted_on_the_same_frames(tmp_path: Path) -
     corpus.mkdir()
     cache = tmp_path / "new" / "cache"
     cache.mkdir(parents=True)
-    runs = []
-    for name in ("new", "old"):
-        tokenizer = ConformerTokenizer(TINY.tokenizer).eval()
-        folder = tmp_path / name / "tokenizer"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text(json.dumps(tokenizer.config.to_dict()))
-        save_file(tokenizer.state_dict(), folder / "model.safetensors")
-        runs.append(tokenizer)
-    new, old = runs
+    new, old = (_write_tokenizer(tmp_path / name, TINY.tokenizer) for name in ("new", "old"))
     _write_corpus(corpus, samples)
     options = TrainingOptions("tiny", (corpus,), tmp_path / "new", 1.0, start=tmp_path / "old")
     store = AudioStore.build([corpus], cache, "train")
@@ -98,6 +92,22 @@ def test_the_tokens_of_two_runs_are_counted_on_the_same_frames(tmp_path: Path) -
     torch.testing.assert_close(
         stage.table.weight, translated(source.state_dict(), stage, counts)["table.weight"]
     )
+
+
+def test_stages_are_not_translated_to_tokens_of_another_rate(tmp_path: Path) -> None:
+    for name, hop_length in (("new", 320), ("old", 640)):
+        _write_tokenizer(tmp_path / name, replace(TINY.tokenizer, hop_length=hop_length))
+    options = TrainingOptions("tiny", (), tmp_path / "new", 1.0, start=tmp_path / "old")
+    with pytest.raises(TrainingError, match=r"old has 25 tokens a second, .*new 50"):
+        shared_frames(options)
+
+
+def _write_tokenizer(run: Path, config: TokenizerConfig) -> ConformerTokenizer:
+    tokenizer = ConformerTokenizer(config).eval()
+    (run / "tokenizer").mkdir(parents=True)
+    (run / "tokenizer" / "config.json").write_text(json.dumps(config.to_dict()))
+    save_file(tokenizer.state_dict(), run / "tokenizer" / "model.safetensors")
+    return tokenizer
 
 
 def _write_corpus(folder: Path, samples: np.ndarray) -> None:

@@ -36,6 +36,8 @@ def build(*, kernels: bool) -> AudioLM:
         for part in parts.values():
             if isinstance(part, AutoregressiveStage) and part.style is not None:
                 torch.nn.init.normal_(part.style.outer.weight)  # untrained it would add nothing
+            if isinstance(part, AutoregressiveStage) and part.musical is not None:
+                part.musical[4:12] = True  # prompts of either kind
             if isinstance(part, AutoregressiveStage) and part.struck is not None:
                 part.struck[:-1:3] = True
                 torch.nn.init.normal_(part.table.weight[part.none_row + 1 :])
