@@ -96,9 +96,7 @@ class AutoregressiveStage(Stage):
         self.struck: Tensor | None  # [V + 1]: which ids begin a note; "none" does not
         none_yet = torch.zeros(config.vocab_size + 1, dtype=torch.bool) if config.pulse else None
         self.register_buffer("struck", none_yet)
-        self.musical: (
-            Tensor | None
-        )  # [V + 1] of semantic tokens: which are heard in music more than in speech
+        self.musical: Tensor | None  # [V + 1]: which semantic tokens are heard in music more than in speech
         tokens = config.conditioning_vocab or config.vocab_size
         none_yet = torch.zeros(tokens + 1, dtype=torch.bool) if config.tells_music else None
         self.register_buffer("musical", none_yet)

@@ -40,9 +40,7 @@ class SteppedStage:
         self.styles: Tensor | None = None  # [slots, C], of the prompts
         if stage.style is not None:
             self.styles = torch.zeros(len(lanes.codes), stage.config.n_embd, device=self.device)
-        self.music = torch.zeros(
-            len(lanes.codes), dtype=torch.bool, device=self.device
-        )  # [slots], of the prompts
+        self.music = torch.zeros(len(lanes.codes), dtype=torch.bool, device=self.device)  # [slots]
         self._codebooks = torch.arange(stage.num_codebooks, device=self.device)
         self._window = torch.arange(stage.max_length, device=self.device)
         self._ahead = torch.arange(stage.config.lookahead + 1, device=self.device)
@@ -206,9 +204,8 @@ class SteppedStage:
         """Draw the column at `positions` from the passes' hidden [B, C], leaving what the window's known frames fix."""
         slots, start, known, step, origin, _ = positions.unbind(0)
         sampling = self.settings.of(slots, narrowed_k=narrowed[0], narrowed_p=narrowed[1])
-        ids = sample(
-            guided_logits(self.stage, hidden, self.music[slots]), sampling, start + step - origin
-        )  # (B, K)
+        logits = guided_logits(self.stage, hidden, self.music[slots])
+        ids = sample(logits, sampling, start + step - origin)  # (B, K)
         frames = step[:, None] - self._codebooks  # (B, K)
         at = slots[:, None], self._codebooks, start[:, None] + frames.clamp_min(0)
         self.tokens[at] = torch.where(frames >= known[:, None], ids, self.tokens[at])
