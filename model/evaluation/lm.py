@@ -7,6 +7,7 @@ Also: which of two token sequences a stage finds likelier, for spotting real wor
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -183,13 +184,18 @@ def likelihood(audiolm: AudioLM, waveform: Waveform) -> float:
     )
 
 
-def spot_the_word(audiolm: AudioLM, pairs: Sequence[tuple[Waveform, Waveform]]) -> dict[str, Any]:
-    """Share of (real word, made-up word) pairs of clips whose real word is likelier (sWUGGY, arXiv 2011.11588).
+def spot_the_word(audiolm: AudioLM, pairs: Sequence[tuple[str, Waveform, Waveform]]) -> dict[str, Any]:
+    """Share of pairs (voice, real word, made-up word) whose real word is likelier (sWUGGY, arXiv 2011.11588), of all
+    and by voice.
 
     Log-probabilities are per token, so that the longer word is not the less likely one; a tie counts half.
     """
-    won = 0.0
-    for real, made_up in pairs:
+    won = defaultdict(list)
+    for voice, real, made_up in pairs:
         first, second = likelihood(audiolm, real), likelihood(audiolm, made_up)
-        won += 1.0 if first > second else 0.5 if first == second else 0.0
-    return {"accuracy": asdict(share(round(won), len(pairs))), "chance": 0.5}
+        won[voice].append(1.0 if first > second else 0.5 if first == second else 0.0)
+    return {
+        "accuracy": asdict(share(round(sum(map(sum, won.values()))), len(pairs))),
+        "by_voice": {voice: asdict(share(round(sum(each)), len(each))) for voice, each in won.items()},
+        "chance": 0.5,
+    }

@@ -23,8 +23,7 @@ from model.evaluation.continuation import Continued, continue_prompts, evaluate_
 from model.evaluation.piano import evaluate_piano
 from model.evaluation.spectral import Waveform
 from model.evaluation.voice import evaluate_voice, fit_voices, through_codec
-from model.evaluation.words import HEARD_VOICES, word_pairs
-from model.training.aligned import PROBE_VOICES
+from model.evaluation.words import HEARD_VOICES, TEST_VOICES, word_pairs
 
 SPEECH, PIANO = "speech", "piano"
 CODEC_SECONDS = 6.0  # of each clip that the codec is judged on
@@ -148,8 +147,7 @@ def lm_section(subject: Subject) -> dict[str, Any]:
 def words_section(subject: Subject) -> dict[str, Any]:
     """Does the semantic stage find real words likelier than made-up ones? {"missing"} where there are no pairs.
 
-    In voices that neither tokenizer nor stage have heard, and under "heard" in voices of their training: what is lost
-    between the two is the tokenizer's ear.
+    In voices of the test split, which no part has heard, and under "heard" in voices of the training.
     """
     if not subject.plan.sentences:
         return {"missing": "no sentences were given"}
@@ -157,13 +155,18 @@ def words_section(subject: Subject) -> dict[str, Any]:
     count, seed = PAIRS_PER_CLIP * subject.plan.clips, subject.plan.seed
     try:
         pairs = [
-            word_pairs(subject.plan.sentences, count, seed, voices) for voices in (PROBE_VOICES, HEARD_VOICES)
+            word_pairs(subject.plan.sentences, count, seed, voices) for voices in (TEST_VOICES, HEARD_VOICES)
         ]
     except TrainingError as error:
         return {"missing": str(error)}
     subject.report("words: likelihoods")
-    other, heard = (lm.spot_the_word(subject.audiolm, [pair.clips for pair in each]) for each in pairs)
-    return other | {"heard": heard["accuracy"]}
+    unheard, heard = (
+        lm.spot_the_word(subject.audiolm, [(pair.voice, *pair.clips) for pair in each]) for each in pairs
+    )
+    return unheard | {
+        "heard": heard["accuracy"],
+        "by_voice": unheard["by_voice"] | heard["by_voice"],
+    }
 
 
 def continuation_section(subject: Subject) -> dict[str, Any]:

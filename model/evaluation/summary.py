@@ -98,12 +98,16 @@ def word_table(values: dict[str, Any]) -> Table:
     if "missing" in values:
         return Table("Spot the real word", ("", "accuracy"), [("not measured", "–")], values["missing"])
     rows = [
-        ("real word likelier, other voices ↑", interval(values["accuracy"], as_percent=True)),
+        ("real word likelier, voices never heard ↑", interval(values["accuracy"], as_percent=True)),
         ("real word likelier, voices of the training ↑", interval(values["heard"], as_percent=True)),
         ("chance", "50 %"),
     ]
     count = values["accuracy"]["count"]
-    note = f"{count} pairs each of a real and a made-up word in the same voice (AudioLM, sWUGGY: 71.5 %)."
+    voices = ", ".join(f"{voice} {100 * each['mean']:.0f}" for voice, each in values["by_voice"].items())
+    note = (
+        f"{count} pairs each of a real and a made-up word in the same voice (AudioLM, sWUGGY: 71.5 %). "
+        f"In each voice: {voices} %."
+    )
     return Table("Spot the real word", ("", "accuracy"), rows, note)
 
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -113,7 +114,13 @@ class Speakers:
 
     def __init__(self, voices: Sequence[str]) -> None:
         self._espeak = Espeak() if any("+" in voice for voice in voices) else None
-        self._festival = {voice: Festival(voice) for voice in set(voices) if voice in FESTIVAL_VOICES}
+        with ExitStack() as started:  # ends those that started where one does not
+            self._festival = {
+                voice: started.enter_context(closing(Festival(voice)))
+                for voice in sorted(set(voices))
+                if voice in FESTIVAL_VOICES
+            }
+            self._started = started.pop_all()
 
     def say(self, voice: str, sentences: Sequence[str], rng: np.random.Generator) -> Spoken:
         """One of `sentences`, babble without any, or what the voice's own language babbles."""
@@ -129,8 +136,7 @@ class Speakers:
 
     def close(self) -> None:
         """End the engines' processes."""
-        for festival in self._festival.values():
-            festival.close()
+        self._started.close()
 
 
 def render_speech(
@@ -151,27 +157,27 @@ def render_speech(
     waveform = np.zeros((count, num_samples), np.int16)
     phones = np.full((count, num_frames), -1)
     speaker = np.arange(count) % len(voices)
-    speakers = Speakers(voices)
     center = (np.arange(num_frames) + 0.5) / FRAME_RATE
-    for row in tqdm(range(count), desc="speech with known phones", unit="clip"):
-        position = 0
-        while position < num_samples:
-            spoken, starts = speakers.say(voices[speaker[row]], sentences, rng)
+    with closing(Speakers(voices)) as speakers:
+        for row in tqdm(range(count), desc="speech with known phones", unit="clip"):
+            position = 0
+            while position < num_samples:
+                spoken, starts = speakers.say(voices[speaker[row]], sentences, rng)
+                if varied:
+                    size = float(rng.uniform(*SIZES))
+                    spoken = resample(spoken, SAMPLE_RATE, SAMPLE_RATE * size)
+                    starts = [(start * size, phone) for start, phone in starts]
+                peak = max(1e-3, float(np.abs(spoken).max()))
+                stop = min(num_samples, position + len(spoken))
+                heard = spoken[: stop - position] * (0.7 / peak) * 32767
+                waveform[row, position:stop] = heard.astype(np.int16)
+                begin = np.array([start for start, _ in starts]) + position / SAMPLE_RATE
+                index = np.searchsorted(begin, center, side="right") - 1
+                inside = (index >= 0) & (center < stop / SAMPLE_RATE)
+                phones[row, inside] = np.array([phone for _, phone in starts])[index[inside]]
+                position += len(spoken)
             if varied:
-                size = float(rng.uniform(*SIZES))
-                spoken = resample(spoken, SAMPLE_RATE, SAMPLE_RATE * size)
-                starts = [(start * size, phone) for start, phone in starts]
-            peak = max(1e-3, float(np.abs(spoken).max()))
-            stop = min(num_samples, position + len(spoken))
-            waveform[row, position:stop] = (spoken[: stop - position] * (0.7 / peak) * 32767).astype(np.int16)
-            begin = np.array([start for start, _ in starts]) + position / SAMPLE_RATE
-            index = np.searchsorted(begin, center, side="right") - 1
-            inside = (index >= 0) & (center < stop / SAMPLE_RATE)
-            phones[row, inside] = np.array([phone for _, phone in starts])[index[inside]]
-            position += len(spoken)
-        if varied:
-            waveform[row] = in_a_room(waveform[row], rng)
-    speakers.close()
+                waveform[row] = in_a_room(waveform[row], rng)
     silent = np.zeros((count, num_frames, NUM_KEYS), bool)
     return AlignedClips(waveform, phones, silent, silent, speaker)
 

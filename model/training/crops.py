@@ -91,12 +91,15 @@ class TokenCrops:
         return Crops(semantic, codes, lengths)
 
 
-def musical_tokens(data: TokenCrops, num_clusters: int) -> Tensor:
-    """Which semantic tokens are heard more often in piano than in speech, as shares of each; bool [num_clusters]."""
+def musical_tokens(data: TokenCrops, num_clusters: int) -> Tensor | None:
+    """Which semantic tokens are heard more often in piano than in speech, as shares of each; bool [num_clusters].
+    None where recordings are all of one kind: they do not say."""
     counts = {kind: np.zeros(num_clusters) for kind in ("speech", "piano")}
     for index, recording in enumerate(data.audio.files):
         counts[recording.kind] += np.bincount(data.recording(index)[0], minlength=num_clusters)
-    speech, piano = (count / max(1.0, count.sum()) for count in counts.values())
+    if not all(count.any() for count in counts.values()):
+        return None
+    speech, piano = (count / count.sum() for count in counts.values())
     return torch.from_numpy(piano > speech)
 
 

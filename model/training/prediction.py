@@ -23,7 +23,7 @@ from model.training.loop import TrainingOptions, TrainingRun, muon
 from model.training.report import Check
 from model.training.translation import start_stage
 
-FRAMES_PER_STEP = {"cpu": 2_000, "cuda": 64_000}  # a step of the starter takes about 1 s on one CPU core
+FRAMES_PER_STEP = {"cpu": 4_000, "cuda": 64_000}  # a step of the starter takes about 2 s on one CPU core
 INPUT_NOISE = 0.05  # share of input ids replaced by random ones: generation reads its own mistakes
 PROMPT_SECONDS = (1.0, 6.0)  # of the crop's beginning, that its style is taken from
 UNSTYLED = 1 / 7  # share of rows without a style

@@ -64,8 +64,9 @@ def train(options: TrainingOptions) -> Report:
 
     torch.manual_seed(options.seed)
     stage = CoarseStage(config)
-    if stage.musical is not None:
-        stage.musical[:-1] = musical_tokens(data, config.conditioning_vocab)
+    musical = musical_tokens(data, config.conditioning_vocab)
+    if stage.musical is not None and musical is not None:
+        stage.musical[:-1] = musical
     start_from_codebooks(stage, load_codebooks(options.out))
     run = stage_run(options, stage)
     forward = torch.compile(stage) if options.compile else stage

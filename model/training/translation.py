@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.errors import TrainingError
-from model.stages import Stage
+from model.stages import AutoregressiveStage, Stage
 from model.tokenizer import SemanticTokenizer
 from model.training.checkpoint import read_weights, take_weights
 from model.training.crops import token_path
@@ -36,8 +36,9 @@ def start_stage(stage: Stage, options: TrainingOptions) -> None:
     counts = shared_frames(options) if stage.kind != "fine" else None
     if counts is not None:
         weights = translated(weights, stage, counts)
-    for name in ("struck", "musical"):  # follow from the tokenizer and the corpora
-        weights.pop(name, None)
+    weights.pop("struck", None)  # the tokenizer says
+    if isinstance(stage, AutoregressiveStage) and stage.musical is not None and stage.musical.any():
+        weights.pop("musical", None)  # the corpora say
     take_weights(stage, weights, path)
 
 
@@ -91,4 +92,9 @@ def translated(weights: Mapping[str, Tensor], stage: Stage, counts: Tensor) -> d
         ahead = torch.cat([shares @ ahead[:, :old], ahead[:, old:]], 1)
         assert ahead.shape[1] == new + 1
         rows = torch.cat([table[:first], ahead.flatten(0, 1), table[first + blocks * (old + 1) :]])
-    return {**weights, "table.weight": rows}
+    moved = {**weights, "table.weight": rows}
+    if "musical" in weights:
+        moved["musical"] = torch.cat(
+            [shares @ weights["musical"][:old].float() > 0.5, weights["musical"][old:]]
+        )
+    return moved

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.errors import TrainingError
-from model.training import festival
+from model.training import aligned, festival
 from model.training.aligned import (
     LOWEST_KEY,
     AlignedClips,
@@ -139,6 +139,25 @@ def test_a_festival_voice_that_is_not_installed_says_so(
     monkeypatch.setattr(festival, "FOLDER", tmp_path)
     with pytest.raises(TrainingError, match="czech_ph is not installed"):
         render_speech(0, 1, 1.0, ("czech_ph",))
+
+
+@pytest.mark.skipif(not installed_voices(), reason="festival has no voice of model.training.festival")
+def test_a_voice_that_fails_ends_the_processes_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[festival.Festival] = []
+
+    class Watched(festival.Festival):
+        def __init__(self, voice: str) -> None:
+            super().__init__(voice)
+            started.append(self)
+
+    def fail(*_: object) -> None:
+        raise TrainingError("flite does not speak")
+
+    monkeypatch.setattr(aligned, "Festival", Watched)
+    monkeypatch.setattr(aligned, "speak_flite", fail)
+    with pytest.raises(TrainingError, match="flite"):
+        render_speech(0, 2, 1.0, (installed_voices()[0], "rms"))
+    assert [spoken._process.poll() is not None for spoken in started] == [True]
 
 
 def test_every_festival_phone_has_a_name() -> None:

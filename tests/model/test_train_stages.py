@@ -114,7 +114,9 @@ def test_tokens_are_musical_that_have_a_greater_share_of_music(
 
     store = TokenStore.build(tmp_path / "tokens.json", crops.audio, "test", encode)
     musical = musical_tokens(TokenCrops(crops.audio, store, None), CLUSTERS)
-    assert musical.nonzero().flatten().tolist() == [1, 9]
+    assert musical is not None and musical.nonzero().flatten().tolist() == [1, 9]
+    spoken = AudioStore([r for r in crops.audio.files if r.kind == "speech"], np.zeros(0, np.int16))
+    assert musical_tokens(TokenCrops(spoken, store, None), CLUSTERS) is None
 
 
 def test_tokens_that_were_never_made_are_named(options: TrainingOptions, tmp_path: Path) -> None:
@@ -132,6 +134,23 @@ def test_the_semantic_stage_beats_the_baselines(options: TrainingOptions) -> Non
     assert isinstance(tokenizer, ConformerTokenizer) and stage.struck is not None
     assert 0 < int(tokenizer.struck.sum()) < CLUSTERS
     assert torch.equal(stage.struck, torch.nn.functional.pad(tokenizer.struck, (0, 1)))
+
+
+def test_a_run_on_speech_alone_keeps_what_it_was_told_of_music(
+    options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(options, out=tmp_path / "first", max_steps=1)
+    second = replace(first, out=tmp_path / "second", start=first.out)
+    for run in (first, second):
+        run.out.mkdir()
+        for shared in ("cache", "tokenizer"):
+            (run.out / shared).symlink_to(options.out / shared)
+    told = torch.arange(CLUSTERS) % 3 == 0
+    for run, heard in ((first, told), (second, None)):
+        monkeypatch.setattr(train_semantic, "musical_tokens", lambda *_, heard=heard: heard)
+        train_semantic.train(run)
+        kept = load_file(run.out / "semantic" / "model.safetensors")["musical"]
+        assert torch.equal(kept[:-1], told)
 
 
 def test_the_coarse_stage_beats_the_baselines(options: TrainingOptions) -> None:

@@ -64,6 +64,15 @@ def test_a_token_begins_as_the_mean_of_those_whose_frames_it_has() -> None:
     assert torch.equal(rows[-1], table[-1])  # "none"
 
 
+def test_a_token_is_musical_when_most_of_its_frames_were() -> None:
+    old, new = SemanticStage(TINY.semantic), SemanticStage(TINY.semantic)
+    old.musical[3] = True  # type: ignore[index]
+    counts = torch.eye(CLUSTERS)
+    counts[5, 3], counts[6, 3] = 2, 0.5
+    musical = translated(old.state_dict(), new, counts)["musical"]
+    assert musical.nonzero().flatten().tolist() == [3, 5] and len(musical) == CLUSTERS + 1
+
+
 def test_the_tokens_of_two_runs_are_counted_on_the_same_frames(tmp_path: Path) -> None:
     torch.manual_seed(0)
     samples = np.random.default_rng(0).normal(0, 3000, 64_000).astype(np.int16)
