@@ -203,7 +203,7 @@ class Preset:
     fine: StageConfig
     detector: DetectorConfig = DetectorConfig()
     max_prompt_seconds: float = 10.0
-    temperatures: Temperatures = (0.95, (0.8, 0.7, 0.65, 0.6), 0.5)
+    temperatures: Temperatures = (1.0, (0.8, 0.7, 0.65, 0.6), 0.5)
 
 
 def _stage(

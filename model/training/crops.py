@@ -1,12 +1,14 @@
 """Random crops of token sequences for the stages' training, and whole recordings for their checks.
 
-A recording is drawn as AudioStore.draw decides, then a crop that starts on a semantic frame. Recordings shorter than
-the crop are padded on the right; `lengths` says where they end. Knows stores, no model.
+A recording is drawn as AudioStore.draw decides, then a crop that starts on a semantic frame. Where speech ends before
+the crop does, its speaker goes on with other recordings, so that stages learn what follows a pause; what is left is
+padded on the right, and `lengths` says from where. Knows stores, no model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.training.data import AudioStore, TokenStore
+from model.training.data import AudioStore, Recording, TokenStore
 
 FRAMES_PER_TOKEN = 2  # codec frames per semantic frame
+SPEECH = "speech"  # the kind of recordings that their speaker goes on from
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class TokenCrops:
 
     def __init__(self, audio: AudioStore, semantic: TokenStore, codes: TokenStore | None) -> None:
         self.audio, self.semantic, self.codes = audio, semantic, codes
+        self._of_speaker: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+        for index, recording in enumerate(audio.files):
+            self._of_speaker[_speaker(recording)].append(index)
 
     @classmethod
     def open(
@@ -78,17 +84,38 @@ class TokenCrops:
         codes: Tensor | None = None
         lengths = torch.zeros(batch, dtype=torch.int64)
         for row, index in enumerate(self.audio.draw(rng, batch)):
-            tokens, frames = self.recording(int(index))
-            start = int(rng.integers(max(1, len(tokens) - length + 1)))
-            tokens = tokens[start : start + length]
-            frames = frames[:, FRAMES_PER_TOKEN * start :][:, : FRAMES_PER_TOKEN * len(tokens)]
-            if codes is None:
-                codes = torch.zeros(batch, len(frames), FRAMES_PER_TOKEN * length, dtype=torch.int64)
-            semantic[row, : len(tokens)] = torch.from_numpy(tokens)
-            codes[row, :, : frames.shape[1]] = torch.from_numpy(frames)
-            lengths[row] = len(tokens)
+            known = 0
+            for tokens, frames in self._going_on(rng, int(index), length):
+                if codes is None:
+                    codes = torch.zeros(batch, len(frames), FRAMES_PER_TOKEN * length, dtype=torch.int64)
+                stop = min(length, known + len(tokens))
+                semantic[row, known:stop] = torch.from_numpy(tokens[: stop - known])
+                at = slice(FRAMES_PER_TOKEN * known, FRAMES_PER_TOKEN * stop)
+                codes[row, :, at] = torch.from_numpy(frames[:, : FRAMES_PER_TOKEN * (stop - known)])
+                known = stop
+                if known == length:
+                    break
+            lengths[row] = known
         assert codes is not None
         return Crops(semantic, codes, lengths)
+
+    def _going_on(
+        self, rng: np.random.Generator, index: int, length: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """A recording from some frame on, so that `length` frames follow if it has as many; then, if it is speech, the
+        other recordings of its speaker in any order."""
+        tokens, frames = self.recording(index)
+        start = int(rng.integers(max(1, len(tokens) - length + 1)))
+        yield tokens[start:], frames[:, FRAMES_PER_TOKEN * start :]
+        if self.audio.files[index].kind == SPEECH:
+            for other in rng.permutation(self._of_speaker[_speaker(self.audio.files[index])]):
+                if other != index:
+                    yield self.recording(int(other))
+
+
+def _speaker(recording: Recording) -> tuple[str, str, str]:
+    """Whose voice it is: speakers of two corpora are not taken for one."""
+    return recording.key.split("/")[0], recording.kind, recording.speaker
 
 
 def musical_tokens(data: TokenCrops, num_clusters: int) -> Tensor | None:

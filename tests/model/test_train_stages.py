@@ -20,7 +20,7 @@ from model.stages import FineStage, SemanticStage
 from model.tokenizer import ConformerTokenizer
 from model.training import train_coarse, train_fine, train_semantic
 from model.training.crops import TokenCrops, musical_tokens, token_path
-from model.training.data import MANIFEST_COLUMNS, AudioStore, TokenStore
+from model.training.data import MANIFEST_COLUMNS, AudioStore, Recording, TokenStore
 from model.training.frozen import load_part
 from model.training.loop import TrainingOptions
 from model.training.prediction import PROMPT_SECONDS, hide_padding, prompt_lengths, with_noise
@@ -100,6 +100,36 @@ def test_crops_are_aligned_and_end_where_the_recording_ends(options: TrainingOpt
             drawn.codes[row, 0, : 2 * length].numpy(), np.repeat(drawn.semantic[row, :length].numpy(), 2)
         )
         assert int(drawn.codes[row, :, 2 * length :].abs().sum()) == 0
+
+
+def test_speech_goes_on_with_its_speaker_and_music_ends(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    who = [("speech", "a"), ("speech", "b"), ("speech", "a"), ("piano", "a"), ("piano", "a"), ("speech", "c")]
+    frames = [40, 50, 30, 45, 35, 20]
+    files = [
+        Recording(f"corpus/{i}", "", kind, speaker, 0, 640 * frames[i])
+        for i, (kind, speaker) in enumerate(who)
+    ]
+    audio = AudioStore(files, np.zeros(max(frames) * 640, np.int16))
+    each = iter(frames)  # every token says which recording it is of, and codes say the same
+    said = iter(range(len(frames)))
+    semantic = TokenStore.build(
+        tmp_path / "semantic.json", audio, "test", lambda _: np.full((1, next(each)), next(said))
+    )
+    each, said = iter(frames), iter(range(len(frames)))
+    codes = TokenStore.build(
+        tmp_path / "codes.json", audio, "test", lambda _: np.full((12, 2 * next(each)), next(said))
+    )
+    drawn = TokenCrops(audio, semantic, codes).draw(rng, 200, 64)
+    seen = set()
+    for row, length in enumerate(drawn.lengths.tolist()):
+        heard = drawn.semantic[row, :length].tolist()
+        parts = tuple(dict.fromkeys(heard))
+        seen.add(parts)
+        assert len({who[part] for part in parts}) == 1
+        assert length == min(64, sum(frames[part] for part in parts))
+        np.testing.assert_array_equal(drawn.codes[row, 3, : 2 * length].numpy(), np.repeat(heard, 2))
+    assert seen == {(0, 2), (2, 0), (1,), (3,), (4,), (5,)}
 
 
 def test_tokens_are_musical_that_have_a_greater_share_of_music(
