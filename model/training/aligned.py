@@ -134,8 +134,7 @@ class Speakers:
             return self._espeak.speak(text, voice, rng)
         return speak_flite(text, voice, rng)
 
-    def close(self) -> None:
-        """End the engines' processes."""
+    def close(self) -> None:  # ends the engines' processes
         self._started.close()
 
 
@@ -169,8 +168,7 @@ def render_speech(
                     starts = [(start * size, phone) for start, phone in starts]
                 peak = max(1e-3, float(np.abs(spoken).max()))
                 stop = min(num_samples, position + len(spoken))
-                heard = spoken[: stop - position] * (0.7 / peak) * 32767
-                waveform[row, position:stop] = heard.astype(np.int16)
+                waveform[row, position:stop] = spoken[: stop - position] * (0.7 / peak) * 32767
                 begin = np.array([start for start, _ in starts]) + position / SAMPLE_RATE
                 index = np.searchsorted(begin, center, side="right") - 1
                 inside = (index >= 0) & (center < stop / SAMPLE_RATE)

@@ -4,7 +4,7 @@ From top to bottom: crops of cached semantic tokens, some of them replaced; pred
 weights with the lowest validation loss; check perplexity against baselines.
 
 Most steps see short crops, without a style. They begin anywhere in a recording, where whole windows begin with most
-sentences; fewer of their frames are padding, and attention costs a quarter. So more words are heard in the same time.
+sentences, and attention costs a quarter: more words are heard in the same time.
 """
 
 from __future__ import annotations
