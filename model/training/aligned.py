@@ -115,11 +115,8 @@ class Speakers:
     def __init__(self, voices: Sequence[str]) -> None:
         self._espeak = Espeak() if any("+" in voice for voice in voices) else None
         with ExitStack() as started:  # ends those that started where one does not
-            self._festival = {
-                voice: started.enter_context(closing(Festival(voice)))
-                for voice in sorted(set(voices))
-                if voice in FESTIVAL_VOICES
-            }
+            names = sorted(set(voices) & set(FESTIVAL_VOICES))
+            self._festival = {name: started.enter_context(closing(Festival(name))) for name in names}
             self._started = started.pop_all()
 
     def say(self, voice: str, sentences: Sequence[str], rng: np.random.Generator) -> Spoken:
@@ -134,7 +131,8 @@ class Speakers:
             return self._espeak.speak(text, voice, rng)
         return speak_flite(text, voice, rng)
 
-    def close(self) -> None:  # ends the engines' processes
+    def close(self) -> None:
+        """End the engines' processes."""
         self._started.close()
 
 

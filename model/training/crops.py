@@ -1,14 +1,15 @@
 """Random crops of token sequences for the stages' training, and whole recordings for their checks.
 
-A recording is drawn as AudioStore.draw decides, then a crop that starts on a semantic frame. Where speech ends before
-the crop does, its speaker goes on with other recordings, so that stages learn what follows a pause; what is left is
-padded on the right, and `lengths` says from where. Knows stores, no model.
+A recording is drawn as AudioStore.draw decides, then a crop that starts on a semantic frame. Without codes, where
+speech ends before the crop does, its speaker goes on with other recordings, so that what follows a pause is learnt;
+codes would tell that these come from another room. What is left is padded on the right, and `lengths` says from where.
+Knows stores, no model.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,33 +85,33 @@ class TokenCrops:
         codes: Tensor | None = None
         lengths = torch.zeros(batch, dtype=torch.int64)
         for row, index in enumerate(self.audio.draw(rng, batch)):
-            known = 0
-            for tokens, frames in self._going_on(rng, int(index), length):
-                if codes is None:
-                    codes = torch.zeros(batch, len(frames), FRAMES_PER_TOKEN * length, dtype=torch.int64)
-                stop = min(length, known + len(tokens))
-                semantic[row, known:stop] = torch.from_numpy(tokens[: stop - known])
-                at = slice(FRAMES_PER_TOKEN * known, FRAMES_PER_TOKEN * stop)
-                codes[row, :, at] = torch.from_numpy(frames[:, : FRAMES_PER_TOKEN * (stop - known)])
-                known = stop
-                if known == length:
-                    break
-            lengths[row] = known
+            tokens, frames = self.recording(int(index))
+            start = int(rng.integers(max(1, len(tokens) - length + 1)))
+            tokens = tokens[start : start + length]
+            frames = frames[:, FRAMES_PER_TOKEN * start :][:, : FRAMES_PER_TOKEN * len(tokens)]
+            if codes is None:
+                codes = torch.zeros(batch, len(frames), FRAMES_PER_TOKEN * length, dtype=torch.int64)
+            codes[row, :, : frames.shape[1]] = torch.from_numpy(frames)
+            if self.codes is None and self.audio.files[index].kind == SPEECH:
+                tokens = self._going_on(rng, int(index), tokens, length)
+            semantic[row, : len(tokens)] = torch.from_numpy(tokens)
+            lengths[row] = len(tokens)
         assert codes is not None
         return Crops(semantic, codes, lengths)
 
     def _going_on(
-        self, rng: np.random.Generator, index: int, length: int
-    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """A recording from some frame on, so that `length` frames follow if it has as many; then, if it is speech, the
-        other recordings of its speaker in any order."""
-        tokens, frames = self.recording(index)
-        start = int(rng.integers(max(1, len(tokens) - length + 1)))
-        yield tokens[start:], frames[:, FRAMES_PER_TOKEN * start :]
-        if self.audio.files[index].kind == SPEECH:
-            for other in rng.permutation(self._of_speaker[_speaker(self.audio.files[index])]):
-                if other != index:
-                    yield self.recording(int(other))
+        self, rng: np.random.Generator, index: int, tokens: npt.NDArray[np.int64], length: int
+    ) -> npt.NDArray[np.int64]:
+        """tokens [S] of recording `index`, then the other recordings of its speaker in any order, up to `length`."""
+        parts, known = [tokens], len(tokens)
+        others = self._of_speaker[_speaker(self.audio.files[index])]
+        for other in rng.permutation(others) if known < length else ():
+            if known >= length:
+                break
+            if other != index:
+                parts.append(self.recording(int(other))[0])
+                known += len(parts[-1])
+        return np.concatenate(parts)[:length]
 
 
 def _speaker(recording: Recording) -> tuple[str, str, str]:
